@@ -1,0 +1,26 @@
+# Everything a contributor types. `make help` lists it.
+
+PYTHON ?= python3
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check bench generated
+
+help: ## This list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+demo: ## Build Polder and run its main job on several million generated records and a real PostgreSQL
+	@sh tools/setup.sh --server
+	@$(PYTHON) tools/demo.py
+
+test: ## Run every test; installs what they need where it may
+	@sh tools/setup.sh
+	@$(PYTHON) tools/pg.py run -- sh tools/test.sh
+
+check: ## Format, lints, levels, generated files, files over 800 lines, the version of SQLite
+	@$(PYTHON) tools/check.py
+
+bench: ## Measure Polder beside its peers
+	@$(PYTHON) bench/run.py
+
+generated: ## Write the generated files anew: docs/cli.md and docs/schemas/
+	@$(PYTHON) tools/check.py --write

@@ -1,0 +1,3 @@
+select country, count(*) as customers, sum(revenue) as revenue
+from gold.customer_value
+group by country

@@ -1,0 +1,22 @@
+//! The codes of this crate's diagnostics. `docs/errors.md` says for each what causes it and what mends it.
+
+/// A selection that chooses nothing, or is not written as one.
+pub const SELECTION: &str = "R001";
+/// No ref, commit or time of this name.
+pub const UNKNOWN_REF: &str = "R002";
+/// Another run is writing one of the tables.
+pub const CLAIMED: &str = "R003";
+/// No run of this number, or one that cannot be taken up again.
+pub const NO_RUN: &str = "R004";
+/// The run is being executed by another process.
+pub const RUNNING: &str = "R005";
+/// Two sides changed one table or cursor in ways that do not go together.
+pub const CONFLICT: &str = "R006";
+/// A table that is not there.
+pub const UNKNOWN_TABLE: &str = "R007";
+/// What was asked for does not apply: a tag as the target of a run, a branch that exists already, ….
+pub const REFUSED: &str = "R008";
+/// `polder init` into a folder that has a project or other files.
+pub const NOT_EMPTY: &str = "R009";
+/// An example that does not exist.
+pub const UNKNOWN_EXAMPLE: &str = "R010";

@@ -1,0 +1,172 @@
+//! Errors as a door needs them: what kind, which exit code, and the diagnostics with the files they point into.
+
+use polder_catalog::CatalogError;
+use polder_diag::{Diagnostic, Sources};
+use polder_lake::LakeError;
+use polder_run::JournalError;
+use polder_sql::SqlError;
+use polder_store::StoreError;
+use polder_table::TableError;
+
+use crate::codes;
+
+/// Why a use case did not do what it was asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// The files of the project are wrong.
+    #[error("{}", first_line(.0))]
+    Project(Box<Problems>),
+    /// A statement is wrong, or asks for what is not there. The statement is the file `sql`.
+    #[error("{}", first_line(.0))]
+    Statement(Box<Problems>),
+    /// What was asked for cannot be done as things are.
+    #[error("{0}")]
+    Refused(Box<Diagnostic>),
+    /// Network, disk, a database.
+    #[error("{0}")]
+    Environment(String),
+    /// A bug of Polder.
+    #[error("{0}")]
+    Defect(String),
+    #[error("cancelled")]
+    Cancelled,
+}
+
+/// Diagnostics, and the files that they point into.
+#[derive(Debug, Clone, Default)]
+pub struct Problems {
+    pub diagnostics: Vec<Diagnostic>,
+    pub sources: Sources,
+}
+
+fn first_line(problems: &Problems) -> String {
+    let errors = problems.diagnostics.iter().filter(|d| d.severity == polder_diag::Severity::Error);
+    let mut lines = errors.map(ToString::to_string);
+    let first = lines.next().unwrap_or_default();
+    match lines.count() {
+        0 => first,
+        more => format!("{first} (and {more} more)"),
+    }
+}
+
+impl AppError {
+    pub(crate) fn refused(code: &'static str, message: impl Into<String>) -> Self {
+        Self::Refused(Box::new(Diagnostic::error(code, message)))
+    }
+
+    #[must_use]
+    pub(crate) fn hint(self, hint: impl Into<String>) -> Self {
+        match self {
+            Self::Refused(diagnostic) => Self::Refused(Box::new(diagnostic.hint(hint))),
+            other => other,
+        }
+    }
+
+    /// 1: cannot be done or cancelled; 2: files or a statement are wrong; 3: the environment; 70: a bug.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Refused(_) | Self::Cancelled => 1,
+            Self::Project(_) | Self::Statement(_) => 2,
+            Self::Environment(_) => 3,
+            Self::Defect(_) => 70,
+        }
+    }
+
+    /// The diagnostics to show, with the files that they point into.
+    pub fn problems(&self) -> Option<Problems> {
+        match self {
+            Self::Project(problems) | Self::Statement(problems) => Some(Problems::clone(problems)),
+            Self::Refused(diagnostic) => {
+                Some(Problems { diagnostics: vec![Diagnostic::clone(diagnostic)], sources: Sources::default() })
+            }
+            Self::Environment(_) | Self::Defect(_) | Self::Cancelled => None,
+        }
+    }
+
+    /// An error of a statement of a person.
+    pub fn of_statement(error: SqlError, sql: &str) -> Self {
+        match error {
+            SqlError::Statement(diagnostic) => {
+                let mut sources = Sources::default();
+                sources.add("sql", sql);
+                Self::Statement(Box::new(Problems { diagnostics: vec![*diagnostic], sources }))
+            }
+            other => other.into(),
+        }
+    }
+}
+
+impl From<StoreError> for AppError {
+    fn from(error: StoreError) -> Self {
+        Self::Environment(error.to_string())
+    }
+}
+
+impl From<TableError> for AppError {
+    fn from(error: TableError) -> Self {
+        Self::Environment(error.to_string())
+    }
+}
+
+impl From<JournalError> for AppError {
+    fn from(error: JournalError) -> Self {
+        Self::Environment(error.to_string())
+    }
+}
+
+impl From<CatalogError> for AppError {
+    fn from(error: CatalogError) -> Self {
+        let message = error.to_string();
+        match error {
+            CatalogError::UnknownRef { nearest, .. } => {
+                let refused = Self::refused(codes::UNKNOWN_REF, message);
+                nearest.iter().fold(refused, |e, near| e.hint(format!("did you mean `{near}`?")))
+            }
+            CatalogError::UnknownCommit { .. } => Self::refused(codes::UNKNOWN_REF, message),
+            CatalogError::UnknownTable { .. } => Self::refused(codes::UNKNOWN_TABLE, message),
+            CatalogError::Claimed { run, .. } => {
+                Self::refused(codes::CLAIMED, message).hint(format!("wait for run {run} to end, then run again"))
+            }
+            CatalogError::Conflict { .. } => Self::refused(codes::CONFLICT, message),
+            CatalogError::RefExists { .. } | CatalogError::Contended { .. } | CatalogError::Invalid(_) => {
+                Self::refused(codes::REFUSED, message)
+            }
+            CatalogError::LeaseLost { .. } | CatalogError::LeaseHeld { .. } | CatalogError::RecordChanged { .. } => {
+                Self::refused(codes::RUNNING, message)
+            }
+            CatalogError::Store(error) => error.into(),
+            CatalogError::Table(error) => error.into(),
+        }
+    }
+}
+
+impl From<LakeError> for AppError {
+    fn from(error: LakeError) -> Self {
+        match error {
+            LakeError::Catalog(error) => error.into(),
+            LakeError::Store(error) => error.into(),
+            LakeError::Table(error) => error.into(),
+            LakeError::Cancelled => Self::Cancelled,
+            other => Self::Environment(other.to_string()),
+        }
+    }
+}
+
+impl From<SqlError> for AppError {
+    fn from(error: SqlError) -> Self {
+        match error {
+            SqlError::Statement(diagnostic) => {
+                Self::Statement(Box::new(Problems { diagnostics: vec![*diagnostic], sources: Sources::default() }))
+            }
+            SqlError::Catalog(error) => error.into(),
+            SqlError::Store(error) => error.into(),
+            SqlError::Lake(error) => error.into(),
+            SqlError::Cancelled => Self::Cancelled,
+            SqlError::Denied(message) | SqlError::Limit(message) => Self::refused(codes::REFUSED, message),
+            SqlError::Execution(error) => {
+                let text = error.strip_backtrace();
+                Self::refused(codes::REFUSED, text.lines().next().unwrap_or_default())
+            }
+        }
+    }
+}

@@ -1,0 +1,340 @@
+//! git's words for tables: status, log, diff, branches, tags, merge, rollback.
+
+use polder_base::{RunId, TableName, Timestamp};
+use polder_catalog::{Author, CommitId, Entry, EntryKey, MAIN, RefInfo, RefKind, TableAction, TableOperation};
+use polder_run::{RunRecord, RunStatus};
+use polder_store::Space;
+use serde::Serialize;
+
+use crate::run::journal::{all, steps_of};
+use crate::tables::{TableRow, column_list};
+use crate::{App, AppError, Shown, codes};
+
+/// Where a project stands.
+#[derive(Debug, Clone, Serialize)]
+pub struct Status {
+    pub project: String,
+    /// The ref that commands mean.
+    pub current: Shown,
+    pub tables: usize,
+    pub views: usize,
+    /// The newest runs first, a few.
+    pub runs: Vec<RunRecord>,
+    /// Runs that were held or failed, whose branches are still there.
+    pub open: Vec<RunRecord>,
+}
+
+/// A commit of a ref's history.
+#[derive(Debug, Clone, Serialize)]
+pub struct LogEntry {
+    pub commit: CommitId,
+    pub at: Timestamp,
+    pub author: String,
+    pub message: String,
+    pub run: Option<u64>,
+    pub changes: Vec<LoggedChange>,
+}
+
+/// What a commit did to one table, view or cursor.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LoggedChange {
+    pub entry: String,
+    pub action: &'static str,
+    pub added_rows: u64,
+    pub removed_rows: u64,
+}
+
+/// A ref.
+#[derive(Debug, Clone, Serialize)]
+pub struct RefRow {
+    pub name: String,
+    /// `branch` or `tag`.
+    pub kind: &'static str,
+    pub commit: CommitId,
+    pub at: Timestamp,
+    pub current: bool,
+    pub expires: Option<Timestamp>,
+}
+
+/// How one entry differs between two commits.
+#[derive(Debug, Clone, Serialize)]
+pub struct Difference {
+    pub name: String,
+    /// `table`, `view` or `cursor`.
+    pub kind: &'static str,
+    /// `added`, `removed` or `changed`.
+    pub change: &'static str,
+    pub rows_before: Option<u64>,
+    pub rows_after: Option<u64>,
+    /// Columns that came, went, or changed their type: `+ discount decimal(12, 2)`.
+    pub columns: Vec<String>,
+    /// Values of a cursor.
+    pub before: Option<String>,
+    pub after: Option<String>,
+}
+
+/// Runs that `status` shows.
+const RECENT: usize = 5;
+
+impl App {
+    /// Where the project stands: the current ref, its tables, the last runs, and runs that wait for somebody.
+    ///
+    /// # Errors
+    /// State that cannot be read; a current ref that is gone.
+    pub async fn status(&self) -> Result<Status, AppError> {
+        let current = self.shown(&self.current_ref()?).await?;
+        let tables = self.tables_at(&CommitId(current.commit.clone())).await?;
+        let views = tables.iter().filter(|t| t.kind == "view").count();
+        let records: Vec<RunRecord> = self.runs().await?;
+        let refs = self.catalog.refs().await?;
+        let open = records.iter().filter(|r| r.status != RunStatus::Published);
+        let open = open.filter(|r| refs.iter().any(|f| f.name == r.branch)).cloned().collect();
+        Ok(Status {
+            project: self.loaded.project.name.clone(),
+            current,
+            tables: tables.len() - views,
+            views,
+            runs: records.into_iter().take(RECENT).collect(),
+            open,
+        })
+    }
+
+    /// All runs, the newest first.
+    ///
+    /// # Errors
+    /// State that cannot be read.
+    pub async fn runs(&self) -> Result<Vec<RunRecord>, AppError> {
+        let mut records: Vec<RunRecord> = all(self.catalog.state(), Space::Runs, "").await?;
+        records.reverse();
+        Ok(records)
+    }
+
+    /// The steps of a run.
+    ///
+    /// # Errors
+    /// No such run; state that cannot be read.
+    pub async fn steps(&self, run: RunId) -> Result<Vec<polder_run::StepRecord>, AppError> {
+        self.known_run(run).await?;
+        steps_of(self.catalog.state(), run).await
+    }
+
+    /// The history of a ref, newest first.
+    ///
+    /// # Errors
+    /// An unknown ref; state that cannot be read.
+    pub async fn log(&self, at: Option<&str>, limit: usize) -> Result<Vec<LogEntry>, AppError> {
+        let commit = self.catalog.resolve(&self.ref_or_current(at)?).await?;
+        let commits = self.catalog.log(&commit, limit).await?;
+        let entries = commits.into_iter().map(|(id, commit)| LogEntry {
+            commit: id,
+            at: commit.at(),
+            author: commit.author.principal.clone(),
+            message: commit.message.clone(),
+            run: commit.run,
+            changes: commit.operations.iter().map(logged).collect(),
+        });
+        Ok(entries.collect())
+    }
+
+    /// What differs between two commits, refs or times.
+    ///
+    /// # Errors
+    /// An unknown ref; metadata that cannot be read.
+    pub async fn diff(&self, from: &str, to: Option<&str>) -> Result<Vec<Difference>, AppError> {
+        let from = self.catalog.resolve(from).await?;
+        let to = self.catalog.resolve(&self.ref_or_current(to)?).await?;
+        let mut differences = Vec::new();
+        for change in self.catalog.diff(&from, &to).await? {
+            differences.push(self.difference(change.key, change.before, change.after).await?);
+        }
+        Ok(differences)
+    }
+
+    async fn difference(
+        &self,
+        key: EntryKey,
+        before: Option<Entry>,
+        after: Option<Entry>,
+    ) -> Result<Difference, AppError> {
+        let change = match (&before, &after) {
+            (None, _) => "added",
+            (_, None) => "removed",
+            _ => "changed",
+        };
+        let kind = match after.as_ref().or(before.as_ref()) {
+            Some(Entry::View(_)) => "view",
+            Some(Entry::Cursor(_)) => "cursor",
+            _ => "table",
+        };
+        let value = |entry: &Option<Entry>| match entry {
+            Some(Entry::Cursor(cursor)) => Some(cursor.value.clone()),
+            _ => None,
+        };
+        let name = match key {
+            EntryKey::Relation(table) => table.to_string(),
+            EntryKey::Cursor(name) => name,
+        };
+        let (old, new) = (self.facts(before.as_ref()).await?, self.facts(after.as_ref()).await?);
+        Ok(Difference {
+            name,
+            kind,
+            change,
+            rows_before: old.rows,
+            rows_after: new.rows,
+            columns: if change == "changed" { column_changes(&old.columns, &new.columns) } else { Vec::new() },
+            before: value(&before),
+            after: value(&after),
+        })
+    }
+
+    async fn facts(&self, entry: Option<&Entry>) -> Result<Facts, AppError> {
+        let Some(Entry::Table(table)) = entry else { return Ok(Facts::default()) };
+        let metadata = self.catalog.metadata(table).await?;
+        Ok(Facts { rows: crate::tables::total(&metadata, "total-records"), columns: column_list(&metadata) })
+    }
+
+    /// All refs; branches of runs that were not published are among them.
+    ///
+    /// # Errors
+    /// State that cannot be read.
+    pub async fn refs(&self) -> Result<Vec<RefRow>, AppError> {
+        let current = self.current_ref()?;
+        let mut rows = Vec::new();
+        for info in self.catalog.refs().await? {
+            let at = self.catalog.commit_object(&info.commit).await?.at();
+            rows.push(ref_row(info, at, &current));
+        }
+        Ok(rows)
+    }
+
+    /// Makes a branch from a ref, the current one unless given.
+    ///
+    /// # Errors
+    /// A name that is taken or is none for a ref; an unknown ref.
+    pub async fn create_branch(&self, name: &str, from: Option<&str>) -> Result<RefRow, AppError> {
+        let from = self.catalog.resolve(&self.ref_or_current(from)?).await?;
+        let info = self.catalog.create_branch(name, &from, None).await?;
+        let at = self.catalog.commit_object(&info.commit).await?.at();
+        Ok(ref_row(info, at, &self.current_ref()?))
+    }
+
+    /// Makes a tag of a ref, the current one unless given.
+    ///
+    /// # Errors
+    /// A name that is taken or is none for a ref; an unknown ref.
+    pub async fn create_tag(&self, name: &str, from: Option<&str>) -> Result<RefRow, AppError> {
+        let from = self.catalog.resolve(&self.ref_or_current(from)?).await?;
+        let info = self.catalog.create_tag(name, &from).await?;
+        let at = self.catalog.commit_object(&info.commit).await?.at();
+        Ok(ref_row(info, at, &self.current_ref()?))
+    }
+
+    /// Removes a branch or a tag.
+    ///
+    /// # Errors
+    /// `main`, the current ref, or one that is not there.
+    pub async fn delete_ref(&self, name: &str) -> Result<(), AppError> {
+        if name == MAIN {
+            return Err(AppError::refused(codes::REFUSED, format!("`{MAIN}` stays")));
+        }
+        if name == self.current_ref()? {
+            let refused = AppError::refused(codes::REFUSED, format!("`{name}` is the current ref"));
+            return Err(refused.hint(format!("polder switch {MAIN}")));
+        }
+        Ok(self.catalog.delete_ref(name).await?)
+    }
+
+    /// Makes a branch or tag the one that commands mean in this checkout.
+    ///
+    /// # Errors
+    /// A ref that is not there.
+    pub async fn switch(&self, name: &str) -> Result<Shown, AppError> {
+        if self.catalog.find_ref(name).await?.is_none() {
+            // Says what was perhaps meant, where that can be said.
+            self.catalog.resolve(name).await?;
+            let message = format!("`{name}` is no branch and no tag");
+            return Err(AppError::refused(codes::UNKNOWN_REF, message).hint(format!("polder branch {name}")));
+        }
+        self.home.set_current_ref(name)?;
+        self.shown(name).await
+    }
+
+    /// Merges a ref into a branch, the current one unless given, as one commit.
+    ///
+    /// # Errors
+    /// Unknown refs; tables that both sides changed in ways that do not go together.
+    pub async fn merge(&self, from: &str, into: Option<&str>) -> Result<Shown, AppError> {
+        let (into, _) = self.target(into).await?;
+        self.catalog.merge(from, &into, &self.author(), &format!("Merge {from} into {into}")).await?;
+        self.shown(&into).await
+    }
+
+    /// Makes a branch show what it showed at `to`, as a new commit: everything, or some tables with their cursors.
+    ///
+    /// # Errors
+    /// An unknown ref or time; a table that was not there.
+    pub async fn rollback(&self, branch: Option<&str>, to: &str, tables: &[TableName]) -> Result<Shown, AppError> {
+        let (branch, _) = self.target(branch).await?;
+        let to = self.catalog.resolve(to).await?;
+        let author = Author { principal: self.principal() };
+        let some = (!tables.is_empty()).then_some(tables);
+        self.catalog.rollback(&branch, &to, some, &author).await?;
+        self.shown(&branch).await
+    }
+
+    /// The tables and views of a ref, the current one unless given.
+    ///
+    /// # Errors
+    /// An unknown ref; metadata that cannot be read.
+    pub async fn tables(&self, at: Option<&str>) -> Result<Vec<TableRow>, AppError> {
+        let commit = self.catalog.resolve(&self.ref_or_current(at)?).await?;
+        self.tables_at(&commit).await
+    }
+}
+
+#[derive(Default)]
+struct Facts {
+    rows: Option<u64>,
+    columns: Vec<(String, String)>,
+}
+
+fn column_changes(before: &[(String, String)], after: &[(String, String)]) -> Vec<String> {
+    let find = |columns: &[(String, String)], name: &str| {
+        columns.iter().find(|(n, _)| n == name).map(|(_, data_type)| data_type.clone())
+    };
+    let came = after.iter().filter_map(|(name, data_type)| match find(before, name) {
+        None => Some(format!("+ {name} {data_type}")),
+        Some(old) if old != *data_type => Some(format!("~ {name} {old} → {data_type}")),
+        Some(_) => None,
+    });
+    let went = before.iter().filter(|(name, _)| find(after, name).is_none());
+    came.chain(went.map(|(name, data_type)| format!("- {name} {data_type}"))).collect()
+}
+
+fn ref_row(info: RefInfo, at: Timestamp, current: &str) -> RefRow {
+    let kind = match info.kind {
+        RefKind::Branch => "branch",
+        RefKind::Tag => "tag",
+    };
+    RefRow { current: info.name == current, name: info.name, kind, commit: info.commit, at, expires: info.expires }
+}
+
+fn logged(operation: &TableOperation) -> LoggedChange {
+    let action = match operation.action {
+        TableAction::Create => "create",
+        TableAction::Append => "append",
+        TableAction::Overwrite => "overwrite",
+        TableAction::Replace => "replace",
+        TableAction::SetSchema => "set schema",
+        TableAction::Drop => "drop",
+        TableAction::View => "view",
+        TableAction::Cursor => "cursor",
+        TableAction::Take => "take over",
+    };
+    LoggedChange {
+        entry: operation.entry.clone(),
+        action,
+        added_rows: operation.added_rows,
+        removed_rows: operation.removed_rows,
+    }
+}

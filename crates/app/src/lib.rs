@@ -1,0 +1,33 @@
+//! Use cases: plain data in and out. What a door offers is here; how it looks is the door's business.
+//!
+//! [`App`] is a project, opened. [`App::run`] forks a branch, executes the steps on it and publishes it;
+//! [`App::plan`], [`App::check`], [`App::compile`], [`App::session`] and the words of git are beside it. [`validate`]
+//! and [`init`] need files only.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+mod app;
+mod blueprint;
+mod checks;
+pub mod codes;
+mod error;
+mod files;
+mod history;
+mod home;
+mod init;
+mod machine;
+mod plan;
+mod query;
+mod run;
+mod tables;
+
+pub use app::{App, OpenOptions};
+pub use checks::CheckSummary;
+pub use error::{AppError, Problems};
+pub use files::{CompiledSql, schemas, validate};
+pub use history::{Difference, LogEntry, LoggedChange, RefRow, Status};
+pub use home::Home;
+pub use init::{Initialised, examples, init};
+pub use plan::{Action, Plan, PlannedStep};
+pub use query::{SqlOptions, SqlSession};
+pub use run::{RunRequest, RunSummary, Shown};
+pub use tables::{ColumnDetails, SnapshotDetails, TableDetails, TableRow};

@@ -1,0 +1,387 @@
+//! Runs: fork a branch, execute the steps on it, publish it.
+//!
+//! A run that ends in any other way than published leaves its target as it was, and its branch to look at.
+
+pub(crate) mod journal;
+mod lease;
+mod publish;
+mod resume;
+mod steps;
+pub(crate) mod stored;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use polder_base::{RunId, TableName, Timestamp};
+use polder_catalog::CommitId;
+use polder_diag::Sources;
+use polder_lake::Workspace;
+use polder_run::{
+    Event, EventSink, Execution, Executor, ExecutorOptions, FailureKind, Graph, RunRecord, RunStatus, Selection,
+    StepKey, StepRecord,
+};
+use polder_store::{Batch, Space};
+use serde::Serialize;
+use tokio_util::sync::CancellationToken;
+
+use crate::app::Loaded;
+use crate::blueprint::{Blueprint, Ground, Work, selection_error};
+use crate::{App, AppError, codes, machine};
+use journal::{Earlier, StateJournal, encode};
+use lease::LeaseKeeper;
+
+/// Branches of runs that were not published are kept so long.
+const BRANCH_KEPT: Duration = Duration::from_secs(7 * 86_400);
+
+/// What to run.
+#[derive(Debug, Clone, Default)]
+pub struct RunRequest {
+    /// Selections as they were typed; none: everything.
+    pub select: Vec<String>,
+    pub exclude: Vec<String>,
+    /// The branch to publish to; the current one unless set.
+    pub target: Option<String>,
+    /// Build incremental models in full, and take over nothing.
+    pub full_refresh: bool,
+    /// Steps at once; the project's setting or the number of cores unless set.
+    pub concurrency: Option<usize>,
+}
+
+/// How a run went.
+#[derive(Debug, Clone, Serialize)]
+pub struct RunSummary {
+    pub record: RunRecord,
+    /// In the order of the graph.
+    pub steps: Vec<StepRecord>,
+    /// What the target shows now: the run itself once it is published.
+    pub shown: Shown,
+    /// Publishing had happened before: there was nothing to do.
+    pub already_published: bool,
+    /// Files that the diagnostics of failed steps point into.
+    #[serde(skip)]
+    pub sources: Sources,
+}
+
+/// What a ref shows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Shown {
+    #[serde(rename = "ref")]
+    pub name: String,
+    pub commit: String,
+    pub at: Timestamp,
+    pub run: Option<u64>,
+}
+
+impl RunSummary {
+    /// 0 published; 1 held, failed over data, or cancelled; 3 the environment failed; 70 a bug.
+    pub fn exit_code(&self) -> u8 {
+        let worst = self.steps.iter().filter_map(|s| s.failure.as_ref()).map(|f| f.kind).max();
+        match (self.record.status, worst) {
+            (RunStatus::Published, _) => 0,
+            (_, Some(FailureKind::Defect)) => 70,
+            (_, Some(FailureKind::Environment)) => 3,
+            _ => 1,
+        }
+    }
+}
+
+impl App {
+    /// Runs a selection and publishes it.
+    ///
+    /// # Errors
+    /// What keeps the run from starting, or its state from being kept. How the steps went is in the summary.
+    pub async fn run(
+        &self,
+        request: &RunRequest,
+        sink: Arc<dyn EventSink>,
+        cancel: &CancellationToken,
+    ) -> Result<RunSummary, AppError> {
+        let project = self.loaded.valid()?;
+        let (target, base) = self.target(request.target.as_deref()).await?;
+        let graph = self.graph(&self.loaded, &base, request).await?;
+        if graph.is_empty() {
+            let message = "there is nothing to run: the project declares no sources and no models";
+            return Err(AppError::refused(codes::SELECTION, message));
+        }
+        let run = self.catalog.next_run().await?;
+        let lost = CancellationToken::new();
+        let lease = LeaseKeeper::acquire(&self.catalog, run, lost.clone()).await?;
+        let now = self.system().now();
+        let git = self.git().await;
+        let mut record = RunRecord {
+            id: run,
+            branch: run.branch(),
+            target,
+            status: RunStatus::Running,
+            reason: None,
+            principal: self.principal(),
+            started: now,
+            run_time: now,
+            finished: None,
+            base: base.0.clone(),
+            commit: None,
+            select: request.select.clone(),
+            exclude: request.exclude.clone(),
+            full_refresh: request.full_refresh,
+            environment: project.settings.environment.clone(),
+            vars: self.options.vars.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            git_commit: git.as_ref().map(|(commit, _)| commit.clone()),
+            git_dirty: git.is_some_and(|(_, dirty)| dirty),
+            files: std::collections::BTreeMap::new(),
+            resumed: 0,
+        };
+        if let Err(error) = self.begin(&mut record, &graph).await {
+            self.clean_up(run, lease).await;
+            return Err(error);
+        }
+        let conductor = Conductor {
+            app: self.clone(),
+            loaded: self.loaded.clone(),
+            record,
+            earlier: Earlier::Everything,
+            concurrency: request.concurrency,
+            sink,
+            lease,
+            lost,
+        };
+        conductor.conduct(graph, cancel).await
+    }
+
+    /// The graph of a request on a commit.
+    pub(crate) async fn graph(
+        &self,
+        loaded: &Loaded,
+        base: &CommitId,
+        request: &RunRequest,
+    ) -> Result<Graph<Work>, AppError> {
+        let blueprint = self.blueprint(loaded, base, request.full_refresh).await?.valid()?;
+        let selection = Selection::parse(&request.select, &request.exclude).map_err(selection_error)?;
+        blueprint.run_graph(&blueprint.select(&selection)?)
+    }
+
+    pub(crate) async fn blueprint(
+        &self,
+        loaded: &Loaded,
+        base: &CommitId,
+        full_refresh: bool,
+    ) -> Result<Blueprint, AppError> {
+        let project = loaded.valid()?;
+        let vars = self.vars(project);
+        let existing = self.relations(base).await?;
+        Ok(Blueprint::of(project, &Ground { vars: &vars, existing: &existing, full_refresh }))
+    }
+
+    /// Claims the tables, keeps the project, makes the branch, and records that the run goes on.
+    async fn begin(&self, record: &mut RunRecord, graph: &Graph<Work>) -> Result<(), AppError> {
+        let tables: Vec<TableName> = graph.iter().filter_map(|(_, work)| work.writes().cloned()).collect();
+        self.catalog.claim(record.id, &record.target, &tables).await?;
+        record.files = stored::store(self.catalog.state(), &self.loaded.project).await?;
+        let expires = record.started + BRANCH_KEPT;
+        self.catalog.create_branch(&record.branch, &CommitId(record.base.clone()), Some(expires)).await?;
+        self.put_record(record).await
+    }
+
+    async fn put_record(&self, record: &RunRecord) -> Result<(), AppError> {
+        self.catalog.state().apply(record_batch(record)?).await?;
+        Ok(())
+    }
+
+    /// Gives back what a run holds. What fails here ends with the lease.
+    async fn clean_up(&self, run: RunId, lease: LeaseKeeper) {
+        if let Err(error) = self.catalog.release_claims(run).await {
+            tracing::warn!(%run, %error, "claims were not given back");
+        }
+        lease.release().await;
+    }
+
+    /// What a ref shows now.
+    pub(crate) async fn shown(&self, name: &str) -> Result<Shown, AppError> {
+        let commit = self.catalog.resolve(name).await?;
+        let object = self.catalog.commit_object(&commit).await?;
+        Ok(Shown { name: name.to_owned(), commit: commit.0, at: object.at(), run: object.run })
+    }
+
+    async fn git(&self) -> Option<(String, bool)> {
+        let folder = self.options.project.clone();
+        tokio::task::spawn_blocking(move || machine::git_commit(&folder)).await.ok().flatten()
+    }
+}
+
+fn record_batch(record: &RunRecord) -> Result<Batch, AppError> {
+    Ok(Batch::new().put(Space::Runs, RunRecord::key(record.id), encode(record)?))
+}
+
+/// How a run ended, before it is recorded.
+struct Ending {
+    status: RunStatus,
+    reason: Option<String>,
+}
+
+impl Ending {
+    fn new(status: RunStatus, reason: impl Into<String>) -> Self {
+        Self { status, reason: Some(reason.into()) }
+    }
+}
+
+/// Conducts a run that has begun to its end.
+struct Conductor {
+    app: App,
+    /// The project that runs: as it is in the folder, or as it was stored.
+    loaded: Loaded,
+    record: RunRecord,
+    earlier: Earlier,
+    concurrency: Option<usize>,
+    sink: Arc<dyn EventSink>,
+    lease: LeaseKeeper,
+    /// Cancelled when another process has taken the run over.
+    lost: CancellationToken,
+}
+
+impl Conductor {
+    async fn conduct(mut self, graph: Graph<Work>, cancel: &CancellationToken) -> Result<RunSummary, AppError> {
+        self.sink.event(&Event::RunStarted {
+            run: self.record.id,
+            target: self.record.target.clone(),
+            branch: self.record.branch.clone(),
+            at: self.record.started,
+            steps: graph.iter().map(|(key, _)| key.clone()).collect(),
+        });
+        let stop = cancel.child_token();
+        let lost = self.lost.clone();
+        let (watched, watch) = (stop.clone(), lost.clone());
+        let watcher = tokio::spawn(async move {
+            watch.cancelled().await;
+            watched.cancel();
+        });
+        let result = self.execute_and_publish(graph, &stop).await;
+        watcher.abort();
+        match result {
+            _ if lost.is_cancelled() => {
+                // Whoever took over writes the record now.
+                let message = format!("run {} was taken over by another process", self.record.id);
+                Err(AppError::refused(codes::RUNNING, message))
+            }
+            Ok((steps, ending)) => self.end(steps, ending).await,
+            Err(error) => {
+                let ending = Ending::new(RunStatus::Failed, error.to_string());
+                // The first error is the one to tell; the record may fail for the same reason.
+                let _ = self.end(Vec::new(), ending).await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn execute_and_publish(
+        &mut self,
+        graph: Graph<Work>,
+        cancel: &CancellationToken,
+    ) -> Result<(Vec<StepRecord>, Ending), AppError> {
+        let checks = publish::checks_of(&graph);
+        let execution = self.execute(graph, self.earlier, cancel).await?;
+        let ending = self.judge(&execution);
+        let steps = execution.records;
+        match ending {
+            Some(ending) => Ok((steps, ending)),
+            None => self.publish(checks, steps, cancel).await,
+        }
+    }
+
+    async fn execute(
+        &self,
+        graph: Graph<Work>,
+        earlier: Earlier,
+        cancel: &CancellationToken,
+    ) -> Result<Execution, AppError> {
+        let workspace = self.workspace();
+        let steps = graph.map(|_, work| self.step(work, &workspace))?;
+        let settings = &self.loaded.project.settings;
+        let options = ExecutorOptions {
+            concurrency: self.concurrency.or(settings.concurrency).unwrap_or_else(machine::cores),
+            reuse: !self.record.full_refresh,
+            ..ExecutorOptions::default()
+        };
+        let state = Arc::clone(self.app.catalog.state());
+        let executor = Executor {
+            system: Arc::clone(self.app.system()),
+            journal: Arc::new(StateJournal { state, run: self.record.id, earlier }),
+            sink: Arc::clone(&self.sink),
+            options,
+        };
+        Ok(executor.execute(self.record.id, &steps, cancel).await?)
+    }
+
+    fn workspace(&self) -> Workspace {
+        Workspace {
+            lake: Arc::clone(&self.app.lake),
+            branch: self.record.branch.clone(),
+            run: self.record.id,
+            run_time: self.record.run_time,
+            author: polder_catalog::Author { principal: self.record.principal.clone() },
+        }
+    }
+
+    /// Why a run ends before it is published; `None`: it does not.
+    fn judge(&self, execution: &Execution) -> Option<Ending> {
+        let failures = execution.failures();
+        let branch = &self.record.branch;
+        if let Some((step, failure)) = failures.first() {
+            let more = match failures.len() - 1 {
+                0 => String::new(),
+                1 => ", and 1 more step failed".to_owned(),
+                n => format!(", and {n} more steps failed"),
+            };
+            let (status, what) = match failure.kind {
+                FailureKind::Check => (RunStatus::Held, failure.message.clone()),
+                _ => (RunStatus::Failed, format!("{step}: {}", failure.message)),
+            };
+            return Some(Ending::new(status, format!("{what}{more}; {branch} stays to look at")));
+        }
+        if execution.cancelled() {
+            return Some(Ending::new(RunStatus::Cancelled, format!("cancelled; {branch} stays to look at")));
+        }
+        debug_assert!(execution.succeeded(), "a step that neither failed nor was cancelled succeeded");
+        None
+    }
+
+    /// Records how the run ended, gives back what it held, and tells.
+    async fn end(mut self, steps: Vec<StepRecord>, ending: Ending) -> Result<RunSummary, AppError> {
+        self.record.finished.get_or_insert(self.app.system().now());
+        self.record.status = ending.status;
+        self.record.reason = ending.reason;
+        if self.record.status != RunStatus::Published {
+            self.app.put_record(&self.record).await?;
+        } else if let Err(error) = self.app.catalog.delete_ref(&self.record.branch).await {
+            // The branch has an expiry, too.
+            tracing::warn!(branch = %self.record.branch, %error, "the branch was not removed");
+        }
+        self.app.clean_up(self.record.id, self.lease).await;
+        let finished = self.record.finished.unwrap_or(self.record.started);
+        self.sink.event(&Event::RunFinished {
+            run: self.record.id,
+            status: self.record.status,
+            reason: self.record.reason.clone(),
+            commit: self.record.commit.clone(),
+            elapsed_ms: self.record.elapsed_ms(finished),
+            at: finished,
+        });
+        let shown = self.app.shown(&self.record.target).await?;
+        let sources = self.loaded.project.files.clone();
+        Ok(RunSummary { record: self.record, steps, shown, already_published: false, sources })
+    }
+}
+
+/// Puts the records of steps that ran again in the place of the earlier ones.
+fn replace_steps(steps: &mut Vec<StepRecord>, again: Vec<StepRecord>) {
+    for record in again {
+        match steps.iter_mut().find(|s: &&mut StepRecord| s.step == record.step) {
+            Some(step) => *step = record,
+            None => steps.push(record),
+        }
+    }
+}
+
+/// What has no reader but a person: a list of names, shortened.
+fn names(keys: impl Iterator<Item = StepKey>) -> String {
+    keys.map(|k| k.resource).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,12 @@
+//! Whole runs over small projects: real files, real state, real tables.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod checks;
+mod files;
+mod hazards;
+mod history;
+mod incremental;
+mod publish;
+mod resume;
+mod runs;
+mod support;

@@ -1,0 +1,27 @@
+//! Names and numbers that every level speaks: table names, run numbers, points in time.
+
+mod name;
+mod nearest;
+mod time;
+
+pub use name::{ColumnNames, NameError, TableName, normalise_column};
+pub use nearest::nearest;
+pub use time::Timestamp;
+
+/// The number of a run, counted from 1 in each project; its branch is `run/<number>`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(transparent)]
+pub struct RunId(pub u64);
+
+impl RunId {
+    /// The branch that the run writes to until it is published.
+    pub fn branch(self) -> String {
+        format!("run/{}", self.0)
+    }
+}
+
+impl std::fmt::Display for RunId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.0)
+    }
+}

@@ -1,0 +1,264 @@
+//! `polder sql`: one statement, a file of them, or the prompt.
+
+use std::io::{IsTerminal, Read};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use futures::StreamExt;
+use polder_app::{App, SqlOptions, SqlSession, TableRow};
+use tokio::runtime::Runtime;
+
+use super::context::{Context, now, runtime};
+use super::show;
+use crate::args::{RowFormat, Sql};
+use crate::failure::{Exit, Failure};
+use crate::human;
+use crate::prompt::{Input, Prompt};
+use crate::rows::{Grid, GridOptions, RowSink, format_of, texts};
+use crate::statements;
+use crate::terminal::{self, DIM, Terminal};
+
+pub fn sql(cx: Context<'_>, arguments: &Sql) -> Result<Exit, Failure> {
+    let runtime = runtime()?;
+    let interactive = arguments.statement.is_none() && arguments.file.is_none() && std::io::stdin().is_terminal();
+    let text = if interactive { None } else { Some(text(arguments)?) };
+    let app = runtime.block_on(App::open(&cx.options()))?;
+    let options = session_options(arguments);
+    let session = runtime.block_on(app.session(&options))?;
+    let asker = Asker::new(&runtime, cx.terminal, session, arguments)?;
+    match text {
+        Some(text) => asker.all(&text)?,
+        None => Conversation { asker, app, options }.talk()?,
+    }
+    Ok(Exit::Ok)
+}
+
+fn session_options(arguments: &Sql) -> SqlOptions {
+    let mut options = SqlOptions { at: arguments.at.clone(), allow_files: true, ..SqlOptions::default() };
+    options.principal.clone_from(&arguments.principal);
+    // `--as role:analysts`: somebody who has that role.
+    options.roles = arguments.principal.iter().filter_map(|p| p.strip_prefix("role:")).map(str::to_owned).collect();
+    options
+}
+
+/// The statements that are not typed at a prompt.
+fn text(arguments: &Sql) -> Result<String, Failure> {
+    if let Some(statement) = arguments.statement.as_deref().filter(|s| *s != "-") {
+        return Ok(statement.to_owned());
+    }
+    if let Some(file) = arguments.file.as_deref().filter(|f| *f != Path::new("-")) {
+        return std::fs::read_to_string(file)
+            .map_err(|e| Failure::environment(format!("cannot read {}: {e}", file.display())));
+    }
+    let mut text = String::new();
+    std::io::stdin()
+        .read_to_string(&mut text)
+        .map_err(|e| Failure::environment(format!("cannot read standard input: {e}")))?;
+    Ok(text)
+}
+
+/// Asks statements and shows what comes back.
+struct Asker<'a> {
+    runtime: &'a Runtime,
+    terminal: Terminal,
+    session: SqlSession,
+    format: RowFormat,
+    output: Option<PathBuf>,
+    max_rows: usize,
+    timing: bool,
+}
+
+impl<'a> Asker<'a> {
+    fn new(runtime: &'a Runtime, terminal: Terminal, session: SqlSession, arguments: &Sql) -> Result<Self, Failure> {
+        let from_ending = arguments.output.as_deref().and_then(format_of);
+        let format = match (arguments.format, &arguments.output) {
+            (Some(format), _) => format,
+            (None, None) => RowFormat::Table,
+            (None, Some(path)) => from_ending.ok_or_else(|| {
+                let message = format!("the ending of {} tells no format", path.display());
+                Failure::usage(message).hint("end it with .csv, .json, .jsonl, .parquet or .txt, or give `--format`")
+            })?,
+        };
+        Ok(Self {
+            runtime,
+            terminal,
+            session,
+            format,
+            output: arguments.output.clone(),
+            max_rows: arguments.max_rows,
+            timing: arguments.timing,
+        })
+    }
+
+    /// Statements one after another; the first mistake ends it.
+    fn all(&self, text: &str) -> Result<(), Failure> {
+        let split = statements::split(text);
+        let mut statements = split.statements;
+        if !statements::is_blank(split.rest) {
+            statements.push(split.rest.trim());
+        }
+        if statements.is_empty() {
+            return Err(Failure::usage("there is no statement"));
+        }
+        if statements.len() > 1 && self.output.is_some() {
+            return Err(Failure::usage("`--output` takes the rows of one statement"));
+        }
+        statements.into_iter().try_for_each(|statement| self.ask(statement))
+    }
+
+    /// One statement; Ctrl-C cancels it.
+    fn ask(&self, statement: &str) -> Result<(), Failure> {
+        let since = Instant::now();
+        self.runtime.block_on(async {
+            tokio::select! {
+                result = self.show(statement) => result,
+                _ = tokio::signal::ctrl_c() => Err(Failure::cancelled()),
+            }
+        })?;
+        if self.timing {
+            let ms = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
+            terminal::note(&self.terminal.paint_err().style(DIM, &format!("{ms} ms")));
+        }
+        Ok(())
+    }
+
+    async fn show(&self, statement: &str) -> Result<(), Failure> {
+        let mut rows = self.session.query(statement).await?;
+        let failed = |error| Failure::from(self.session.stream_error(error, statement));
+        if self.format != RowFormat::Table {
+            let mut sink = RowSink::open(self.format, self.output.as_deref(), rows.schema)?;
+            while let Some(batch) = rows.stream.next().await {
+                sink.push(&batch.map_err(failed)?)?;
+            }
+            let count = sink.finish()?;
+            if let Some(path) = &self.output {
+                terminal::note(&format!("{} written to {}", human::counted(count, "row"), path.display()));
+            }
+            return Ok(());
+        }
+        let screen = self.output.is_none() && self.terminal.out_is_terminal;
+        let mut grid = Grid::new(
+            rows.schema,
+            GridOptions {
+                paint: self.terminal.paint(),
+                width: screen.then_some(self.terminal.width),
+                max_rows: if self.output.is_some() { 0 } else { self.max_rows },
+            },
+        );
+        while let Some(batch) = rows.stream.next().await {
+            grid.push(&batch.map_err(failed)?).map_err(|e| Failure::defect(format!("a row cannot be shown: {e}")))?;
+        }
+        let text = grid.render();
+        match &self.output {
+            None => terminal::print(&text),
+            Some(path) => std::fs::write(path, text)
+                .map_err(|e| Failure::environment(format!("cannot write {}: {e}", path.display())))?,
+        }
+        Ok(())
+    }
+}
+
+const HELP: &str = "\
+  \\d            tables and views
+  \\d TABLE      one table: columns, size, history
+  \\ref [REF]    read another ref, or tell which
+  \\timing       tell how long statements take, or stop it
+  \\format NAME  table, csv, json or jsonl
+  \\q            leave (also Ctrl-D)
+A statement ends with `;`. Ctrl-C cancels it.";
+
+/// The prompt.
+struct Conversation<'a> {
+    asker: Asker<'a>,
+    app: App,
+    options: SqlOptions,
+}
+
+impl Conversation<'_> {
+    fn talk(mut self) -> Result<(), Failure> {
+        let mut prompt = Prompt::new(self.app.home().history());
+        terminal::note(&self.asker.terminal.paint_err().style(DIM, "\\? for help"));
+        loop {
+            let result = match prompt.read(&self.at()?)? {
+                Input::End => return Ok(()),
+                Input::Nothing => Ok(()),
+                Input::Statements(statements) => self.statements(&statements),
+                Input::Command(name, _) if matches!(name.as_str(), "q" | "quit") => return Ok(()),
+                Input::Command(name, rest) => self.command(&name, &rest),
+            };
+            // A mistake is told, and the conversation goes on.
+            if let Err(failure) = result {
+                crate::tell(self.asker.terminal, &failure);
+            }
+        }
+    }
+
+    /// Each input sees what the ref shows then, not what it showed when the prompt began.
+    fn statements(&mut self, statements: &[String]) -> Result<(), Failure> {
+        self.reopen()?;
+        statements.iter().try_for_each(|s| self.asker.ask(s))
+    }
+
+    fn reopen(&mut self) -> Result<(), Failure> {
+        self.asker.session = self.asker.runtime.block_on(self.app.session(&self.options))?;
+        Ok(())
+    }
+
+    fn at(&self) -> Result<String, Failure> {
+        Ok(self.options.at.clone().map_or_else(|| self.app.current_ref(), Ok)?)
+    }
+
+    fn command(&mut self, name: &str, rest: &str) -> Result<(), Failure> {
+        match (name, rest) {
+            ("?" | "h" | "help", _) => terminal::line(HELP),
+            ("timing", _) => {
+                self.asker.timing = !self.asker.timing;
+                terminal::line(if self.asker.timing { "timing is on" } else { "timing is off" });
+            }
+            ("d" | "dt" | "l", "") => self.list()?,
+            ("d", table) => {
+                let name = show::table_name(table)?;
+                let shown = self.asker.runtime.block_on(self.app.show(&name, self.options.at.as_deref()))?;
+                terminal::print(&show::text(&shown, self.asker.terminal.paint(), now(&self.app)));
+            }
+            ("ref", "") => terminal::line(&self.at()?),
+            ("ref", at) => {
+                let before = self.options.at.replace(at.to_owned());
+                if let Err(failure) = self.reopen() {
+                    self.options.at = before;
+                    return Err(failure);
+                }
+            }
+            ("format", name) => {
+                self.asker.format = match name {
+                    "table" => RowFormat::Table,
+                    "csv" => RowFormat::Csv,
+                    "json" => RowFormat::Json,
+                    "jsonl" => RowFormat::Jsonl,
+                    _ => return Err(Failure::usage("\\format takes table, csv, json or jsonl")),
+                };
+            }
+            _ => return Err(Failure::usage(format!("there is no command \\{name}")).hint("\\? lists them")),
+        }
+        Ok(())
+    }
+
+    fn tables(&self) -> Result<Vec<TableRow>, Failure> {
+        Ok(self.asker.runtime.block_on(self.app.tables(self.options.at.as_deref()))?)
+    }
+
+    fn list(&self) -> Result<(), Failure> {
+        let tables = self.tables()?;
+        let rows: Vec<Vec<String>> = tables
+            .iter()
+            .map(|t| {
+                let rows = t.rows.map(human::count).unwrap_or_default();
+                let bytes = t.bytes.map(human::bytes).unwrap_or_default();
+                vec![t.name.to_string(), t.kind.to_owned(), rows, bytes]
+            })
+            .collect();
+        let names = ["table", "kind", "rows", "bytes"];
+        terminal::print(&texts(self.asker.terminal.paint(), &names, &rows, &[2, 3]));
+        Ok(())
+    }
+}

@@ -1,0 +1,346 @@
+//! A run in lines, as they are printed one after another.
+
+use polder_run::{CheckFailure, Event, StepKey, StepKind, StepReport, StepStatus};
+
+use crate::human;
+use crate::terminal::{BAD, BOLD, DIM, GOOD, Paint, WARN};
+use crate::text::{fit, one_line, pad_left, pad_right, width};
+
+/// Where the columns of a step's line begin: ` ✓ `, the kind, two blanks.
+const KIND_WIDTH: usize = 6;
+const NAME_AT: usize = 3 + KIND_WIDTH + 2;
+
+/// Columns of a sample row that are shown.
+const SAMPLE_COLUMNS: usize = 4;
+
+/// Turns events into lines.
+#[derive(Debug)]
+pub struct Lines {
+    paint: Paint,
+    /// Lines are no wider, except where a name alone is.
+    width: usize,
+    /// Of the longest resource's name.
+    names: usize,
+}
+
+impl Lines {
+    pub fn new(paint: Paint, width: usize) -> Self {
+        Self { paint, width: width.min(100), names: 20 }
+    }
+
+    /// The lines of an event, each with its end; empty where an event has none.
+    pub fn event(&mut self, event: &Event) -> String {
+        match event {
+            Event::RunStarted { run, target, steps, .. } => {
+                self.names = steps.iter().map(|s| width(&name(s))).max().unwrap_or(0).clamp(10, 48);
+                format!(
+                    "{} {} {}\n\n",
+                    self.paint.style(BOLD, &format!("run {run}")),
+                    self.paint.style(DIM, "→"),
+                    target
+                )
+            }
+            Event::StepFinished { step, status, report, failure, elapsed_ms, resumed, .. } => {
+                let failure = failure.as_ref().map(|f| f.message.as_str());
+                self.step(step, *status, report, failure, if *resumed { None } else { Some(*elapsed_ms) })
+            }
+            Event::StepRetried { step, reason, wait_ms, attempt, .. } => {
+                let wait = human::elapsed(*wait_ms);
+                self.line("↻", WARN, step, &format!("try {attempt} failed: {reason}; again in {wait}"), None)
+            }
+            Event::Rebased { tables, .. } if tables.is_empty() => String::new(),
+            Event::Rebased { tables, .. } => {
+                let text = format!(" {} the target had moved: {} checked again\n", "↺", tables.join(", "));
+                self.paint.style(WARN, &text)
+            }
+            Event::StepStarted { .. } | Event::RunFinished { .. } => String::new(),
+        }
+    }
+
+    fn step(
+        &self,
+        step: &StepKey,
+        status: StepStatus,
+        report: &StepReport,
+        failure: Option<&str>,
+        elapsed_ms: Option<u64>,
+    ) -> String {
+        let mut out = String::new();
+        if !report.failures.is_empty() {
+            for (i, failed) in report.failures.iter().enumerate() {
+                out += &self.failed_check(step, failed, elapsed_ms.filter(|_| i == 0));
+            }
+            return out;
+        }
+        let (symbol, style) = match status {
+            StepStatus::Done => ("✓", GOOD),
+            StepStatus::Unchanged | StepStatus::Reused => ("=", DIM),
+            StepStatus::Warned => ("!", WARN),
+            StepStatus::Failed => ("✗", BAD),
+            StepStatus::Waiting | StepStatus::Running | StepStatus::Skipped | StepStatus::Cancelled => ("–", DIM),
+        };
+        let detail = self.detail(step, status, report);
+        let time = elapsed_ms.filter(|_| matches!(status, StepStatus::Done | StepStatus::Warned | StepStatus::Failed));
+        out += &self.line(symbol, style, step, &detail, time);
+        if let Some(message) = failure {
+            out += &self.below(message, "");
+        }
+        if report.rejected > 0 {
+            let table = step.resource.rsplit('.').next().unwrap_or(&step.resource);
+            let rejected = format!("{} set aside in quarantine.{table}", human::counted(report.rejected, "record"));
+            out += &self.paint.style(WARN, &self.below(&rejected, ""));
+        }
+        out
+    }
+
+    /// What a step did, in a few words.
+    fn detail(&self, step: &StepKey, status: StepStatus, report: &StepReport) -> String {
+        let note = report.note.as_deref().unwrap_or("");
+        match status {
+            StepStatus::Unchanged => join(&["unchanged", note]),
+            StepStatus::Reused => join(&["taken over", note]),
+            StepStatus::Skipped => match step.kind {
+                StepKind::Ingest => "not read",
+                StepKind::Model => "not built",
+                StepKind::Check => "not checked",
+            }
+            .to_owned(),
+            StepStatus::Cancelled => "cancelled".to_owned(),
+            StepStatus::Failed => "failed".to_owned(),
+            _ if step.kind == StepKind::Check => match report.passed.len() as u64 {
+                0 => note.to_owned(),
+                n => human::counted(n, "check"),
+            },
+            _ => {
+                let rows = report.rows.map(|rows| match step.kind {
+                    StepKind::Ingest => format!("+{}", human::count(rows)),
+                    _ => human::counted(rows, "row"),
+                });
+                join(&[rows.as_deref().unwrap_or(""), note])
+            }
+        }
+    }
+
+    fn failed_check(&self, step: &StepKey, failed: &CheckFailure, elapsed_ms: Option<u64>) -> String {
+        let (symbol, style) = if failed.severity == "warn" { ("!", WARN) } else { ("✗", BAD) };
+        let mut out = self.line(symbol, style, step, &failed.check, elapsed_ms);
+        let place = format!("{}:{}", failed.file, failed.line);
+        let found = match (&failed.detail, failed.failed_rows, failed.total_rows) {
+            (Some(detail), ..) => detail.clone(),
+            (None, Some(bad), Some(all)) => format!("{} of {} rows", human::count(bad), human::count(all)),
+            (None, Some(bad), None) => human::counted(bad, "row"),
+            (None, None, _) => String::new(),
+        };
+        out += &self.below(&found, &place);
+        if let Some(row) = failed.sample.first() {
+            let columns: Vec<String> =
+                row.iter().take(SAMPLE_COLUMNS).map(|(name, value)| format!("{name} {}", one_line(value))).collect();
+            let others = failed.failed_rows.unwrap_or(1).saturating_sub(1);
+            let more = if others > 0 { format!("(+{})", human::count(others)) } else { String::new() };
+            out += &self.below(&columns.join("  "), &more);
+        }
+        out
+    }
+
+    /// ` ✓ ingest  bronze.shop_orders     +10,000  cursor 06:00:02          2.1s`
+    fn line(
+        &self,
+        symbol: &str,
+        style: anstyle::Style,
+        step: &StepKey,
+        detail: &str,
+        elapsed_ms: Option<u64>,
+    ) -> String {
+        let time = elapsed_ms.map(human::elapsed).unwrap_or_default();
+        let detail_at = NAME_AT + self.names + 2;
+        let room = self.width.saturating_sub(detail_at + 8).max(16);
+        let detail = fit(&one_line(detail), room);
+        let text = format!("{}  {}", pad_right(&name(step), self.names), pad_right(&detail, room));
+        let quiet = symbol == "=" || symbol == "–";
+        let line = format!("{}  {text} {}", pad_right(step.kind.as_str(), KIND_WIDTH), pad_left(&time, 6));
+        let line = line.trim_end();
+        let line = if quiet { self.paint.style(DIM, line) } else { line.to_owned() };
+        format!(" {} {line}\n", self.paint.style(style, symbol))
+    }
+
+    /// A line that belongs to the one above: `500 of 10,000 rows     checks/orders.yaml:6`.
+    fn below(&self, left: &str, right: &str) -> String {
+        let indent = " ".repeat(NAME_AT);
+        let room = self.width.saturating_sub(NAME_AT).max(20);
+        if right.is_empty() {
+            return wrap(&one_line(left), room).iter().map(|l| format!("{indent}{l}\n")).collect();
+        }
+        let gap = (self.names + 2).max(width(left) + 2).min(room.saturating_sub(width(right)));
+        let left = fit(&one_line(left), gap.saturating_sub(2));
+        format!("{indent}{}{}\n", pad_right(&left, gap), self.paint.style(DIM, right))
+    }
+}
+
+fn name(step: &StepKey) -> String {
+    match &step.partition {
+        Some(partition) => format!("{}[{partition}]", step.resource),
+        None => step.resource.clone(),
+    }
+}
+
+fn join(parts: &[&str]) -> String {
+    parts.iter().filter(|p| !p.is_empty()).copied().collect::<Vec<_>>().join("  ")
+}
+
+/// Breaks a text at blanks.
+fn wrap(text: &str, room: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split(' ') {
+        let line = lines.last_mut().map_or(0, |l| width(l));
+        if line > 0 && line + 1 + width(word) > room {
+            lines.push(String::new());
+        }
+        if let Some(line) = lines.last_mut() {
+            if !line.is_empty() {
+                line.push(' ');
+            }
+            line.push_str(word);
+        }
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use polder_base::{RunId, Timestamp};
+    use polder_run::{CheckPassed, StepFailure};
+
+    use super::*;
+
+    fn started(steps: &[(StepKind, &str)]) -> Event {
+        Event::RunStarted {
+            run: RunId(12),
+            target: "main".into(),
+            branch: "run/12".into(),
+            at: Timestamp(0),
+            steps: steps.iter().map(|(k, n)| StepKey::new(*k, *n)).collect(),
+        }
+    }
+
+    fn finished(kind: StepKind, name: &str, status: StepStatus, report: StepReport, elapsed_ms: u64) -> Event {
+        Event::StepFinished {
+            run: RunId(12),
+            step: StepKey::new(kind, name),
+            status,
+            report: Box::new(report),
+            failure: None,
+            resumed: false,
+            elapsed_ms,
+            at: Timestamp(0),
+        }
+    }
+
+    fn report() -> StepReport {
+        StepReport::default()
+    }
+
+    #[test]
+    fn a_held_run_reads_as_in_the_design() {
+        let mut lines = Lines::new(Paint(false), 78);
+        let failure = CheckFailure {
+            table: "bronze.shop_orders".into(),
+            check: "created_at <= run_time()".into(),
+            severity: "error".into(),
+            failed_rows: Some(500),
+            total_rows: Some(10_000),
+            detail: None,
+            sample: vec![vec![("order_id".into(), "88123".into()), ("created_at".into(), "2027-03-01".into())]],
+            query: None,
+            file: "checks/orders.yaml".into(),
+            line: 6,
+        };
+        let events = [
+            started(&[(StepKind::Ingest, "bronze.shop_orders"), (StepKind::Ingest, "bronze.shop_customers")]),
+            finished(
+                StepKind::Ingest,
+                "bronze.shop_orders",
+                StepStatus::Done,
+                StepReport { rows: Some(10_000), note: Some("cursor 06:00:02".into()), ..report() },
+                2_140,
+            ),
+            finished(
+                StepKind::Ingest,
+                "bronze.shop_customers",
+                StepStatus::Unchanged,
+                StepReport { unchanged: true, ..report() },
+                12,
+            ),
+            finished(
+                StepKind::Check,
+                "bronze.shop_orders",
+                StepStatus::Failed,
+                StepReport { failures: vec![failure], ..report() },
+                140,
+            ),
+            finished(StepKind::Model, "gold.daily", StepStatus::Skipped, report(), 0),
+        ];
+        let text: String = events.iter().map(|e| lines.event(e)).collect();
+        let want = "\
+run 12 → main
+
+ ✓ ingest  bronze.shop_orders     +10,000  cursor 06:00:02               2.1s
+ = ingest  bronze.shop_customers  unchanged
+ ✗ check   bronze.shop_orders     created_at <= run_time()               0.1s
+           500 of 10,000 rows     checks/orders.yaml:6
+           order_id 88123  created_at 2027-03-01  (+499)
+ – model   gold.daily             not built
+";
+        assert_eq!(text, want);
+    }
+
+    #[test]
+    fn lines_fit_the_terminal() {
+        let mut lines = Lines::new(Paint(false), 60);
+        lines.event(&started(&[(StepKind::Ingest, "bronze.a_table_with_quite_a_long_name")]));
+        let event = Event::StepFinished {
+            run: RunId(1),
+            step: StepKey::new(StepKind::Ingest, "bronze.a_table_with_quite_a_long_name"),
+            status: StepStatus::Failed,
+            report: Box::new(report()),
+            failure: Some(Box::new(StepFailure {
+                kind: polder_run::FailureKind::Environment,
+                message: "cannot connect to PostgreSQL at db.internal:5432: no route to that host at all".into(),
+                diagnostic: None,
+            })),
+            resumed: false,
+            elapsed_ms: 30,
+            at: Timestamp(0),
+        };
+        let text = lines.event(&event);
+        assert!(text.lines().skip(1).all(|l| width(l) <= 60), "{text}");
+        assert!(text.contains("no route"));
+    }
+
+    #[test]
+    fn checks_that_hold_are_counted_and_rejected_records_told() {
+        let mut lines = Lines::new(Paint(false), 80);
+        let passed = |check: &str| CheckPassed {
+            table: "gold.daily".into(),
+            check: check.into(),
+            severity: "error".into(),
+            total_rows: Some(3),
+            file: "checks/gold.yaml".into(),
+            line: 1,
+        };
+        let both = StepReport { passed: vec![passed("unique day"), passed("not_null day")], ..report() };
+        let text = lines.event(&finished(StepKind::Check, "gold.daily", StepStatus::Done, both, 90));
+        assert!(text.starts_with(" ✓ check   gold.daily            2 checks "), "{text}");
+        let rejected = StepReport { rows: Some(7), rejected: 2, ..report() };
+        let text = lines.event(&finished(StepKind::Ingest, "bronze.payments", StepStatus::Done, rejected, 90));
+        assert!(text.ends_with("           2 records set aside in quarantine.payments\n"), "{text}");
+    }
+
+    #[test]
+    fn colours_are_only_there_when_wanted() {
+        let mut plain = Lines::new(Paint(false), 80);
+        let mut coloured = Lines::new(Paint(true), 80);
+        let event = finished(StepKind::Model, "gold.daily", StepStatus::Done, report(), 5);
+        assert!(!plain.event(&event).contains('\u{1b}'));
+        assert!(coloured.event(&event).contains('\u{1b}'));
+    }
+}

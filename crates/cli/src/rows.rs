@@ -1,0 +1,8 @@
+//! Rows of a statement: as a table for people, or in a format for programs.
+
+mod grid;
+mod sink;
+mod zone;
+
+pub use grid::{Grid, GridOptions, texts};
+pub use sink::{RowSink, format_of};

@@ -1,0 +1,10 @@
+//! Files on this machine.
+
+mod discover;
+mod find;
+mod open;
+pub mod step;
+
+pub use discover::{Discovery, discover, nulls};
+pub use find::{SourceFile, find_files};
+pub use open::{is_compressed, open, read_error};

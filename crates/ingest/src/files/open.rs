@@ -1,0 +1,70 @@
+//! A file's bytes, decompressed where its first bytes say that they are compressed.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read};
+use std::sync::Arc;
+
+use polder_diag::Diagnostic;
+use polder_run::Progress;
+
+use super::find::{SourceFile, cannot_read};
+use crate::{IngestError, Result, codes};
+
+const GZIP: [u8; 2] = [0x1f, 0x8b];
+const ZSTD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
+const BUFFER_BYTES: usize = 64 * 1024;
+
+/// Opens a file, looking at its first bytes rather than at its name. `progress` counts the bytes of the file itself.
+pub fn open(file: &SourceFile, progress: Option<&Arc<Progress>>) -> Result<Box<dyn Read + Send>> {
+    let raw = File::open(&file.path).map_err(|e| cannot_read(&file.path, &e))?;
+    let counted = Counted { inner: raw, progress: progress.cloned() };
+    let mut buffered = BufReader::with_capacity(BUFFER_BYTES, counted);
+    let head = buffered.fill_buf().map_err(|e| cannot_read(&file.path, &e))?;
+    if head.starts_with(&GZIP) {
+        return Ok(Box::new(flate2::bufread::MultiGzDecoder::new(buffered)));
+    }
+    if head.starts_with(&ZSTD) {
+        let decoder = zstd::stream::read::Decoder::with_buffer(buffered).map_err(|e| cannot_read(&file.path, &e))?;
+        return Ok(Box::new(decoder));
+    }
+    Ok(Box::new(buffered))
+}
+
+/// Whether a file is compressed as a whole: such a file cannot be read from its end, as Parquet is.
+pub fn is_compressed(file: &SourceFile) -> Result<bool> {
+    let mut head = Vec::with_capacity(4);
+    File::open(&file.path).and_then(|f| f.take(4).read_to_end(&mut head)).map_err(|e| cannot_read(&file.path, &e))?;
+    Ok(head.starts_with(&GZIP) || head.starts_with(&ZSTD))
+}
+
+/// An error of reading, told as what it is: a damaged file is the person's, a failing disk the machine's.
+pub fn read_error(file: &SourceFile, error: &io::Error) -> IngestError {
+    match error.kind() {
+        io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput | io::ErrorKind::UnexpectedEof => {
+            damaged(file, error).into()
+        }
+        // The zstd library's own errors have no kind.
+        io::ErrorKind::Other if error.raw_os_error().is_none() => damaged(file, error).into(),
+        _ => cannot_read(&file.path, error),
+    }
+}
+
+fn damaged(file: &SourceFile, error: &io::Error) -> Diagnostic {
+    Diagnostic::error(codes::DAMAGED, format!("{} is damaged or cut off: {error}", file.name))
+        .hint("fetch the file again; nothing of it was taken in")
+}
+
+struct Counted<R> {
+    inner: R,
+    progress: Option<Arc<Progress>>,
+}
+
+impl<R: Read> Read for Counted<R> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let n = self.inner.read(buf)?;
+        if let Some(progress) = &self.progress {
+            progress.add_bytes(n as u64);
+        }
+        Ok(n)
+    }
+}

@@ -1,0 +1,302 @@
+//! The type of a column of text, found by looking at a sample of its values.
+
+use arrow::datatypes::DataType;
+
+use super::value;
+use crate::types::{sql_type, timestamp, timestamp_tz};
+
+/// What one value looks like by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Integer,
+    /// More digits than a bigint has.
+    LongInteger,
+    Point,
+    Exponent,
+    Boolean,
+    Date,
+    Timestamp,
+    TimestampTz,
+    Text,
+}
+
+const KINDS: usize = 9;
+
+/// What has been seen of one column.
+#[derive(Debug, Clone, Default)]
+pub struct Seen {
+    counts: [u64; KINDS],
+    /// Longest run of digits before the point, and after it; fewest after it.
+    integer_digits: u32,
+    max_scale: u32,
+    min_scale: Option<u32>,
+    trailing_zero: bool,
+    /// The first value of each kind, and its line.
+    first: [Option<(String, u64)>; KINDS],
+    /// Values seen before the first that is text.
+    before_text: u64,
+}
+
+impl Seen {
+    /// Takes in one value that is not NULL. `quoted` empty fields say nothing and are left out by the caller.
+    pub fn add(&mut self, bytes: &[u8], line: u64) {
+        let kind = self.look(bytes);
+        let slot = kind as usize;
+        if kind == Kind::Text && self.counts[slot] == 0 {
+            self.before_text = self.total();
+        }
+        self.counts[slot] += 1;
+        if self.first[slot].is_none() {
+            self.first[slot] = Some((shorten(&String::from_utf8_lossy(bytes)), line));
+        }
+    }
+
+    /// Adds what was seen of the same column elsewhere.
+    pub fn merge(&mut self, other: Self) {
+        let text = Kind::Text as usize;
+        if self.counts[text] == 0 && other.counts[text] > 0 {
+            self.before_text = self.total() + other.before_text;
+        }
+        for (count, more) in self.counts.iter_mut().zip(other.counts) {
+            *count += more;
+        }
+        for (first, later) in self.first.iter_mut().zip(other.first) {
+            *first = first.take().or(later);
+        }
+        self.integer_digits = self.integer_digits.max(other.integer_digits);
+        self.max_scale = self.max_scale.max(other.max_scale);
+        self.min_scale = self.min_scale.into_iter().chain(other.min_scale).min();
+        self.trailing_zero |= other.trailing_zero;
+    }
+
+    fn look(&mut self, bytes: &[u8]) -> Kind {
+        match bytes.first() {
+            Some(b'0'..=b'9' | b'-' | b'.') => {}
+            Some(b't' | b'T' | b'f' | b'F') if value::boolean(bytes).is_some() => return Kind::Boolean,
+            _ => return Kind::Text,
+        }
+        if let Some(form) = value::number_form(bytes) {
+            return self.look_at_number(bytes, form);
+        }
+        if value::date(bytes).is_some() {
+            return Kind::Date;
+        }
+        match value::timestamp(bytes) {
+            Some(t) if t.cut => Kind::Text,
+            Some(t) if t.zoned => Kind::TimestampTz,
+            Some(_) => Kind::Timestamp,
+            None => Kind::Text,
+        }
+    }
+
+    fn look_at_number(&mut self, bytes: &[u8], form: value::NumberForm) -> Kind {
+        if form.has_exponent {
+            return Kind::Exponent;
+        }
+        self.integer_digits = self.integer_digits.max(form.integer_digits);
+        if form.has_point {
+            self.max_scale = self.max_scale.max(form.scale);
+            self.min_scale = Some(self.min_scale.map_or(form.scale, |s| s.min(form.scale)));
+            self.trailing_zero |= form.trailing_zero;
+            return Kind::Point;
+        }
+        if value::integer(bytes, true).is_some() {
+            Kind::Integer
+        } else if form.integer_digits <= 18 {
+            // `-0` and its like: no whole number writes itself so.
+            Kind::Text
+        } else {
+            Kind::LongInteger
+        }
+    }
+
+    fn count(&self, kind: Kind) -> u64 {
+        self.counts[kind as usize]
+    }
+
+    fn total(&self) -> u64 {
+        self.counts.iter().sum()
+    }
+
+    fn only(&self, kinds: &[Kind]) -> bool {
+        self.total() > 0 && kinds.iter().map(|k| self.count(*k)).sum::<u64>() == self.total()
+    }
+
+    /// The type that holds all values seen, exactly; `None` when there was none.
+    pub fn data_type(&self) -> Option<DataType> {
+        use Kind::{Boolean, Date, Exponent, Integer, LongInteger, Point, Text, Timestamp, TimestampTz};
+        if self.total() == 0 {
+            return None;
+        }
+        Some(if self.count(Text) > 0 {
+            DataType::Utf8
+        } else if self.only(&[Integer]) {
+            DataType::Int64
+        } else if self.only(&[Integer, LongInteger]) {
+            if self.integer_digits <= 38 { DataType::Decimal128(38, 0) } else { DataType::Utf8 }
+        } else if self.only(&[Integer, LongInteger, Point, Exponent]) {
+            self.fraction_type()
+        } else if self.only(&[Boolean]) {
+            DataType::Boolean
+        } else if self.only(&[Date]) {
+            DataType::Date32
+        } else if self.only(&[Date, Timestamp]) {
+            timestamp()
+        } else if self.only(&[TimestampTz]) {
+            timestamp_tz()
+        } else {
+            DataType::Utf8
+        })
+    }
+
+    /// Numbers that are all written with the same number of places, zeros at the end included, are money or measures
+    /// that somebody rounded on purpose: decimal. Others are doubles, unless they have more digits than a double keeps.
+    fn fraction_type(&self) -> DataType {
+        let scale = self.max_scale;
+        let fixed = self.count(Kind::Exponent) == 0
+            && self.count(Kind::Point) == self.total()
+            && self.min_scale == Some(scale)
+            && scale >= 2
+            && self.trailing_zero;
+        let digits = self.integer_digits + scale;
+        let too_long = self.count(Kind::Exponent) == 0 && digits > 17;
+        match (u8::try_from(scale), i8::try_from(scale)) {
+            (Ok(p), Ok(s)) if fixed && digits <= 18 => DataType::Decimal128(18.max(p), s),
+            (_, Ok(s)) if (fixed || too_long) && digits <= 38 => DataType::Decimal128(38, s),
+            _ => DataType::Float64,
+        }
+    }
+
+    /// Values seen, and those among them that a column of this type cannot take.
+    pub fn misfits(&self, data_type: &DataType) -> (u64, u64) {
+        let misfits = ALL.iter().filter(|k| !self.fits(**k, data_type)).map(|k| self.count(*k)).sum();
+        (self.total(), misfits)
+    }
+
+    fn fits(&self, kind: Kind, data_type: &DataType) -> bool {
+        use Kind::{Boolean, Date, Exponent, Integer, LongInteger, Point, Timestamp, TimestampTz};
+        match data_type {
+            DataType::Boolean => kind == Boolean,
+            DataType::Int32 | DataType::Int64 => kind == Integer,
+            DataType::Float32 | DataType::Float64 => matches!(kind, Integer | LongInteger | Point | Exponent),
+            DataType::Decimal128(p, s) => {
+                let places = i64::from(self.max_scale) <= i64::from(*s);
+                let digits = i64::from(self.integer_digits) <= i64::from(*p) - i64::from(*s);
+                matches!(kind, Integer | LongInteger) && digits || kind == Point && places && digits
+            }
+            DataType::Date32 => kind == Date,
+            DataType::Timestamp(_, None) => matches!(kind, Date | Timestamp),
+            DataType::Timestamp(_, Some(_)) => kind == TimestampTz,
+            // Text takes everything; other types cannot be told from a sample of text.
+            _ => true,
+        }
+    }
+
+    /// The first value that does not fit, with its line: for messages.
+    pub fn first_misfit(&self, data_type: &DataType) -> Option<(&str, u64)> {
+        let candidates = ALL.iter().filter(|k| !self.fits(**k, data_type));
+        candidates
+            .filter_map(|k| self.first[*k as usize].as_ref())
+            .min_by_key(|(_, line)| *line)
+            .map(|(v, l)| (v.as_str(), *l))
+    }
+
+    /// Told when a column begins as one type and goes on as text: it is read as text, which loses nothing, but it was
+    /// perhaps not meant.
+    pub fn changed(&self, column: &str) -> Option<String> {
+        let (text, line) = self.first[Kind::Text as usize].as_ref()?;
+        let typed: Vec<Kind> = ALL.iter().copied().filter(|k| *k != Kind::Text && self.count(*k) > 0).collect();
+        if self.before_text < 10 || typed.is_empty() {
+            return None;
+        }
+        let mut others = self.clone();
+        others.counts[Kind::Text as usize] = 0;
+        let was = others.data_type().filter(|t| *t != DataType::Utf8)?;
+        Some(format!(
+            "`{column}` is text: after {} values of type {}, line {line} has \"{text}\"",
+            self.before_text,
+            sql_type(&was)
+        ))
+    }
+}
+
+const ALL: [Kind; KINDS] = [
+    Kind::Integer,
+    Kind::LongInteger,
+    Kind::Point,
+    Kind::Exponent,
+    Kind::Boolean,
+    Kind::Date,
+    Kind::Timestamp,
+    Kind::TimestampTz,
+    Kind::Text,
+];
+
+/// At most 40 characters of a value, for a message.
+pub(crate) fn shorten(text: &str) -> String {
+    match text.char_indices().nth(40) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seen(values: &[&str]) -> Seen {
+        let mut seen = Seen::default();
+        for (i, v) in values.iter().enumerate() {
+            seen.add(v.as_bytes(), i as u64 + 2);
+        }
+        seen
+    }
+
+    #[test]
+    fn each_type_is_found() {
+        for (values, want) in [
+            (&["1", "-20", "0"][..], "bigint"),
+            (&["1", "007"], "text"),
+            (&["+4917012345"], "text"),
+            (&["1", "12345678901234567890"], "decimal(38, 0)"),
+            (&["1.5", "2"], "double"),
+            (&["12.50", "9.99"], "decimal(18, 2)"),
+            (&["12.55", "9.99"], "double"),
+            (&["12.50", "9.9"], "double"),
+            (&["12.50", "9"], "double"),
+            (&["1.0", "2.0"], "double"),
+            (&["3.1415926535897932384"], "decimal(38, 19)"),
+            (&["1e5"], "double"),
+            (&["true", "FALSE"], "boolean"),
+            (&["true", "1"], "text"),
+            (&["2024-01-31"], "date"),
+            (&["2024-01-31", "2024-01-31 10:00"], "timestamp"),
+            (&["2024-01-31T10:00:00Z"], "timestamptz"),
+            (&["2024-01-31T10:00:00Z", "2024-01-31T10:00:00"], "text"),
+            (&["2024-01-31T10:00:00.123456789"], "text"),
+            (&["2024-02-31"], "text"),
+            (&["-0"], "text"),
+        ] {
+            assert_eq!(seen(values).data_type().map(|t| sql_type(&t)).as_deref(), Some(want), "{values:?}");
+        }
+        assert_eq!(seen(&[]).data_type(), None);
+    }
+
+    #[test]
+    fn a_change_half_way_is_told() {
+        let mut values = vec!["1"; 50];
+        values.extend(["abc"; 50]);
+        let told = seen(&values).changed("amount").unwrap();
+        assert_eq!(told, "`amount` is text: after 50 values of type bigint, line 52 has \"abc\"");
+        assert_eq!(seen(&["a", "1", "2"]).changed("code"), None);
+    }
+
+    #[test]
+    fn values_that_do_not_fit_a_table_are_counted() {
+        let s = seen(&["1", "2", "x", "2.5"]);
+        assert_eq!(s.misfits(&DataType::Int64), (4, 2));
+        assert_eq!(s.misfits(&DataType::Float64), (4, 1));
+        assert_eq!(s.misfits(&DataType::Utf8), (4, 0));
+        assert_eq!(s.first_misfit(&DataType::Int64), Some(("x", 4)));
+    }
+}

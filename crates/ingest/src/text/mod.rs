@@ -1,0 +1,4 @@
+//! Values written as text: how they are read, and how their types are found.
+
+pub mod discover;
+pub mod value;

@@ -1,0 +1,337 @@
+//! Tables of a real PostgreSQL.
+
+use std::time::Duration;
+
+use polder_project::{Connection, ReadMode, Stream};
+use polder_run::Step;
+use sqlx::Connection as _;
+
+use crate::server::{Server, server};
+use crate::support::{World, context, declared, parquet_files, stream, world};
+
+async fn start() -> Option<(World, Server)> {
+    let server = server().await?;
+    let mut w = world().await;
+    w.connection = Connection::Postgres { url: server.url() };
+    Some((w, server))
+}
+
+fn full(table: &str) -> Stream {
+    stream(table, ReadMode::Full)
+}
+
+fn incremental(cursor: &str) -> Stream {
+    stream("orders", ReadMode::Incremental { cursor: cursor.to_owned() })
+}
+
+#[tokio::test]
+async fn every_type_is_read() {
+    let Some((w, server)) = start().await else { return };
+    server
+        .execute(
+            "CREATE TYPE mood AS ENUM ('fine', 'bad'); CREATE DOMAIN cents AS int CHECK (VALUE >= 0);
+             CREATE TABLE types (
+               \"Small Int\" smallint NOT NULL, i int, b bigint, r real, d double precision, n numeric(12,2), m numeric,
+               ok boolean, t text, v varchar(10), c char(3), day date, tm time, ts timestamp, tz timestamptz, id uuid,
+               raw bytea, j json, jb jsonb, e mood, dom cents, ip inet, iv interval, o oid, ints int[], texts text[],
+               nums numeric(5,1)[], moods mood[]);
+             COMMENT ON COLUMN types.t IS 'a comment';
+             INSERT INTO types VALUES (-1, 2, 9007199254740993, 1.5, 0.1, 12345.67, 0.000000001, true, 'é', 'vc', 'x',
+               '2024-01-31', '06:00:02.5', '2024-01-31 10:00:00.123456', '2024-01-31 10:00:00+02',
+               'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11', '\\xdeadbeef', '{\"a\": 1}', '{\"b\":2}', 'fine', 5, '10.0.0.1',
+               '1 day 2 hours', 4294967295, '{1,NULL,3}', '{a,\"b c\"}', '{1.5}', '{bad}');
+             INSERT INTO types (\"Small Int\") VALUES (0);",
+        )
+        .await;
+    let report = w.take(&full("types")).await;
+    assert_eq!((report.rows, report.rejected), (Some(2), 0));
+    assert_eq!(
+        w.columns().await,
+        [
+            "small_int integer",
+            "i integer",
+            "b bigint",
+            "r real",
+            "d double",
+            "n decimal(12, 2)",
+            "m decimal(38, 9)",
+            "ok boolean",
+            "t text",
+            "v text",
+            "c text",
+            "day date",
+            "tm time",
+            "ts timestamp",
+            "tz timestamptz",
+            "id text",
+            "raw binary",
+            "j text",
+            "jb text",
+            "e text",
+            "dom integer",
+            "ip text",
+            "iv text",
+            "o bigint",
+            "ints integer[]",
+            "texts text[]",
+            "nums decimal(5, 1)[]",
+            "moods text",
+        ]
+    );
+    assert_eq!(w.comment("small_int").await.as_deref(), Some("Small Int"));
+    assert_eq!(w.comment("t").await.as_deref(), Some("a comment"));
+    let rows = w.sql("select * from t order by small_int").await;
+    assert_eq!(
+        rows[0],
+        "-1 | 2 | 9007199254740993 | 1.5 | 0.1 | 12345.67 | 0.000000001 | true | é | vc | x   | 2024-01-31 | \
+         06:00:02.500000 | 2024-01-31T10:00:00.123456 | 2024-01-31T08:00:00Z | a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11 | \
+         deadbeef | {\"a\": 1} | {\"b\": 2} | fine | 5 | 10.0.0.1 | P1DT2H | 4294967295 | [1, , 3] | [a, b c] | [1.5] | \
+         {bad} | 1 | 2023-11-14T22:13:20Z"
+    );
+    assert!(rows[1].starts_with("0 | ∅ | ∅ | ∅ |") && rows[1].ends_with("∅ | 1 | 2023-11-14T22:13:20Z"), "{}", rows[1]);
+}
+
+#[tokio::test]
+async fn values_without_a_place_are_rejected() {
+    let Some((w, server)) = start().await else { return };
+    server
+        .execute(
+            "CREATE TABLE odd (id int, n numeric, at timestamptz, day date, x int[]);
+             INSERT INTO odd VALUES (1, 'NaN', NULL, NULL, NULL), (2, 0.0000000001, NULL, NULL, NULL),
+               (3, NULL, 'infinity', NULL, NULL), (4, NULL, NULL, '-infinity', NULL), (5, 1.5, now(), '2024-01-31', '{1}'),
+               (6, NULL, NULL, NULL, '{{1,2},{3,4}}');",
+        )
+        .await;
+    let mut odd = full("odd");
+    let told = w.refused(&odd).await;
+    assert!(told.starts_with("error[I010]: 5 records for bronze.t were rejected, 0 allowed"), "{told}");
+    odd.max_rejected = 5;
+    let report = w.take(&odd).await;
+    assert_eq!((report.rows, report.rejected), (Some(1), 5));
+    let set_aside = w.sql_over("quarantine.t", "select raw, reason from t order by raw").await;
+    assert_eq!(
+        set_aside[0],
+        "{\"id\":\"1\",\"n\":\"NaN\",\"at\":null,\"day\":null,\"x\":null} | `n` is decimal(38, 9), but NaN is no decimal number"
+    );
+    assert!(set_aside[1].ends_with("`n` is decimal(38, 9), but 0.0000000001 does not fit into it"), "{set_aside:?}");
+    assert!(set_aside[2].ends_with("`at` is timestamptz, but infinity is no timestamp"), "{set_aside:?}");
+    assert!(
+        set_aside[4].ends_with("`x` is integer[], but an array of 2 dimensions does not fit into a list"),
+        "{set_aside:?}"
+    );
+}
+
+#[tokio::test]
+async fn declared_types_are_parsed_row_by_row() {
+    let Some((w, server)) = start().await else { return };
+    server
+        .execute(
+            "CREATE TABLE t (id int, n numeric, code text, at text);
+             INSERT INTO t VALUES (1, 1.5, '7', '2024-01-31T00:00:00Z'), (2, 1.555, '8', NULL);",
+        )
+        .await;
+    let mut stream = full("t");
+    stream.max_rejected = 1;
+    stream.columns = declared(&[("id", "text"), ("n", "decimal(10,2)"), ("code", "bigint"), ("at", "timestamptz")]);
+    w.take(&stream).await;
+    assert_eq!(w.columns().await, ["id text", "n decimal(10, 2)", "code bigint", "at timestamptz"]);
+    assert_eq!(w.sql("select id, n, code, at from t").await, ["1 | 1.50 | 7 | 2024-01-31T00:00:00Z"]);
+    let reasons = w.sql_over("quarantine.t", "select reason from t").await;
+    assert_eq!(reasons, ["`n` is decimal(10, 2), but \"1.555\" does not fit into it"]);
+}
+
+#[tokio::test]
+async fn a_full_table_is_replaced_when_it_changed() {
+    let Some((w, server)) = start().await else { return };
+    server
+        .execute("CREATE TABLE t (id int, v text); INSERT INTO t SELECT g, 'v' || g FROM generate_series(1, 20000) g")
+        .await;
+    let report = w.take(&full("public.t")).await;
+    assert_eq!(report.rows, Some(20_000));
+    let files = parquet_files(&w.path("warehouse"));
+    let report = w.take(&full("public.t")).await;
+    assert!(report.unchanged);
+    assert_eq!(parquet_files(&w.path("warehouse")), files, "what was written for nothing is removed");
+    server.execute("UPDATE t SET v = 'new' WHERE id = 7; DELETE FROM t WHERE id = 8").await;
+    assert!(!w.take(&full("public.t")).await.unchanged);
+    assert_eq!(w.sql("select count(*), sum(id), max(v) from t").await, ["19999 | 200009992 | v9999"]);
+    server.execute("ALTER TABLE t ADD COLUMN extra int").await;
+    w.take(&full("public.t")).await;
+    assert_eq!(w.columns().await, ["id integer", "v text", "extra integer"]);
+    server.execute("ALTER TABLE t ALTER COLUMN id TYPE text").await;
+    let told = w.refused(&full("public.t")).await;
+    assert!(told.contains("column `id` is integer in the table and text in the source"), "{told}");
+}
+
+#[tokio::test]
+async fn rows_beyond_the_cursor_are_added_once() {
+    let Some((w, server)) = start().await else { return };
+    server
+        .execute(
+            "CREATE TABLE orders (id int, at timestamptz NOT NULL);
+             INSERT INTO orders VALUES (1, '2024-01-31 10:00+00'), (2, '2024-01-31 11:00+00'), (3, '2024-01-31 11:00+00')",
+        )
+        .await;
+    let stream = incremental("at");
+    let report = w.take(&stream).await;
+    assert_eq!((report.rows, report.note.as_deref()), (Some(3), Some("cursor 2024-01-31 11:00:00")));
+    assert!(w.take(&stream).await.unchanged);
+    // Another row at the boundary, an equal one too, and one beyond.
+    server
+        .execute(
+            "INSERT INTO orders VALUES (4, '2024-01-31 11:00+00'), (3, '2024-01-31 11:00+00'), (5, '2024-01-31 12:00+00')",
+        )
+        .await;
+    assert_eq!(w.take(&stream).await.rows, Some(3));
+    assert_eq!(w.sql("select id from t order by id").await, ["1", "2", "3", "3", "4", "5"]);
+    assert!(w.take(&stream).await.unchanged);
+    // A new column does not make the boundary's rows new.
+    server.execute("ALTER TABLE orders ADD COLUMN extra text DEFAULT 'x'; INSERT INTO orders VALUES (6, '2024-01-31 12:00+00')").await;
+    assert_eq!(w.take(&stream).await.rows, Some(1));
+    assert_eq!(w.sql("select id, extra from t where id > 4 order by id").await, ["5 | ∅", "6 | x"]);
+    assert!(w.take(&stream).await.unchanged);
+    let told = w.refused(&incremental("id")).await;
+    assert!(told.contains("I025") && told.contains("--full-refresh"), "{told}");
+}
+
+#[tokio::test]
+async fn rows_with_a_key_are_merged() {
+    let Some((w, server)) = start().await else { return };
+    server
+        .execute(
+            "CREATE TABLE orders (id int PRIMARY KEY, v text, at timestamp);
+             INSERT INTO orders VALUES (1, 'a', '2024-01-31'), (2, 'b', '2024-02-01')",
+        )
+        .await;
+    let mut stream = incremental("at");
+    stream.key = vec!["id".to_owned()];
+    w.take(&stream).await;
+    server
+        .execute("UPDATE orders SET v = 'aa', at = '2024-02-02' WHERE id = 1; INSERT INTO orders VALUES (3, 'c', '2024-02-02')")
+        .await;
+    assert_eq!(w.take(&stream).await.rows, Some(2));
+    assert_eq!(w.sql("select id, v from t order by id").await, ["1 | aa", "2 | b", "3 | c"]);
+    assert!(w.take(&stream).await.unchanged);
+}
+
+#[tokio::test]
+async fn many_rows_at_the_boundary_are_summed() {
+    let Some((w, server)) = start().await else { return };
+    server.execute("CREATE TABLE orders (id int, day date); INSERT INTO orders SELECT g, '2024-01-31' FROM generate_series(1, 60000) g").await;
+    let stream = incremental("day");
+    assert_eq!(w.take(&stream).await.rows, Some(60_000));
+    assert!(w.cursor("test.orders").await.unwrap().len() < 1000);
+    server.execute("INSERT INTO orders VALUES (70000, '2024-02-01')").await;
+    assert_eq!(w.take(&stream).await.rows, Some(1));
+    server.execute("DELETE FROM orders WHERE id = 70000; INSERT INTO orders SELECT g, '2024-02-02' FROM generate_series(80001, 140002) g").await;
+    assert_eq!(w.take(&stream).await.rows, Some(60_002));
+    server.execute("INSERT INTO orders VALUES (0, '2024-02-02')").await;
+    let told = w.refused(&stream).await;
+    assert!(told.contains("I027") && told.contains("60002 rows had it"), "{told}");
+}
+
+#[tokio::test]
+async fn rows_without_a_cursor_are_told() {
+    let Some((w, server)) = start().await else { return };
+    server
+        .execute(
+            "CREATE TABLE orders (id int, at timestamp);
+             INSERT INTO orders VALUES (1, '2024-01-31'), (2, NULL), (3, 'infinity')",
+        )
+        .await;
+    let mut stream = incremental("at");
+    let told = w.refused(&stream).await;
+    assert!(told.starts_with("error[I026]: bronze.t: 2 rows have no usable value in the cursor column `at`"), "{told}");
+    stream.max_rejected = 2;
+    let report = w.take(&stream).await;
+    assert_eq!((report.rows, report.rejected), (Some(1), 2));
+    assert!(w.take(&stream).await.unchanged, "they are set aside once");
+    let raw = w.sql_over("quarantine.t", "select raw from t order by raw").await;
+    assert_eq!(raw, ["{\"at\": \"infinity\", \"id\": 3}", "{\"at\": null, \"id\": 2}"]);
+}
+
+#[tokio::test]
+async fn mistakes_are_named() {
+    let Some((mut w, server)) = start().await else { return };
+    server
+        .execute(
+            "CREATE TABLE orders (id int, updated_at timestamptz, j json); CREATE SCHEMA sales; CREATE TABLE sales.items (id int);
+             CREATE ROLE guest LOGIN PASSWORD 'guest'; GRANT pg_monitor TO guest",
+        )
+        .await;
+    let told = w.refused(&full("ordes")).await;
+    assert!(told.starts_with("error[I022]: there is no table `ordes` in postgres on 127.0.0.1:"), "{told}");
+    assert!(told.contains("did you mean `orders`?"), "{told}");
+    assert!(w.refused(&full("items")).await.contains("did you mean `sales.items`?"));
+    let told = w.refused(&incremental("updatd_at")).await;
+    assert!(told.starts_with("error[I023]") && told.contains("did you mean `updated_at`?"), "{told}");
+    assert!(w.refused(&incremental("j")).await.contains("`j` is json, which cannot be a cursor"));
+    w.connection = Connection::Postgres { url: server.url_as("guest", "guest", "postgres") };
+    let told = w.refused(&full("orders")).await;
+    assert!(told.starts_with("error[I024]") && told.contains("permission denied for table orders"), "{told}");
+    w.connection = Connection::Postgres { url: server.url_as("tester", "wrong", "postgres") };
+    let told = w.refused(&full("orders")).await;
+    assert!(
+        told.starts_with("error[I021]") && told.contains("refuses user `tester`") && !told.contains("wrong"),
+        "{told}"
+    );
+    w.connection = Connection::Postgres { url: server.url_as("tester", "right", "nowhere") };
+    assert!(w.refused(&full("orders")).await.contains("database \"nowhere\" does not exist"));
+    w.connection = Connection::Postgres { url: "postgres://a:b@no-such-host.invalid/db".to_owned() };
+    let told = w.refused(&full("orders")).await;
+    assert!(told.contains("no-such-host.invalid"), "{told}");
+    w.connection = Connection::Postgres { url: "postgres://a:b@127.0.0.1:1/db".to_owned() };
+    assert!(w.refused(&full("orders")).await.starts_with("transient: db on 127.0.0.1:1: "));
+    w.connection = Connection::Postgres { url: format!("{}?sslmode=require", server.url()) };
+    let told = w.refused(&full("orders")).await;
+    assert!(told.contains("I021") && told.contains("encrypted"), "{told}");
+}
+
+#[tokio::test]
+async fn a_server_that_goes_away_leaves_nothing_behind() {
+    let Some((w, mut server)) = start().await else { return };
+    server
+        .execute("CREATE TABLE orders (id int, at bigint, v text); INSERT INTO orders SELECT g, g, repeat('x', 200) FROM generate_series(1, 400000) g")
+        .await;
+    let stream = incremental("at");
+    let step = w.step(&stream, false);
+    let cx = context();
+    let progress = cx.progress.clone();
+    let running = tokio::spawn(async move { step.run(&cx).await });
+    while progress.rows() == 0 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    server.kill();
+    let told = crate::support::told(&running.await.unwrap().unwrap_err());
+    assert!(told.starts_with("transient: postgres on 127.0.0.1:"), "{told}");
+    assert!(!w.exists("bronze.t").await && w.cursor("test.orders").await.is_none());
+    assert_eq!(parquet_files(&w.path("warehouse")), 0);
+    server.restart().await;
+    assert_eq!(w.take(&stream).await.rows, Some(400_000));
+    assert_eq!(w.sql("select count(*), count(distinct id) from t").await, ["400000 | 400000"]);
+}
+
+#[tokio::test]
+async fn one_snapshot_is_read() {
+    let Some((w, server)) = start().await else { return };
+    server
+        .execute("CREATE TABLE orders (id int, at int, v text); INSERT INTO orders SELECT g, g, repeat('x', 100) FROM generate_series(1, 300000) g")
+        .await;
+    let stream = incremental("at");
+    let step = w.step(&stream, false);
+    let cx = context();
+    let progress = cx.progress.clone();
+    let running = tokio::spawn(async move { step.run(&cx).await });
+    while progress.rows() == 0 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    // Rows that come while it reads are for the next run: the cursor must not pass them by.
+    let mut other = server.connect().await;
+    for id in 300_001..300_050 {
+        sqlx::query("INSERT INTO orders VALUES ($1, $1, '')").bind(id).execute(&mut other).await.unwrap();
+    }
+    other.close().await.unwrap();
+    running.await.unwrap().unwrap();
+    w.take(&stream).await;
+    assert_eq!(w.sql("select count(*), count(distinct id), max(id) from t").await, ["300049 | 300049 | 300049"]);
+}

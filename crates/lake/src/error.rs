@@ -1,0 +1,41 @@
+//! What can go wrong between a table and a stream of rows.
+
+use polder_catalog::CatalogError;
+use polder_store::StoreError;
+use polder_table::TableError;
+
+#[derive(Debug, thiserror::Error)]
+pub enum LakeError {
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+    #[error(transparent)]
+    Table(#[from] TableError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Query(#[from] datafusion::error::DataFusionError),
+    /// A type that Iceberg has no place for, a change of type that cannot be made, or a value that does not fit.
+    #[error("{0}")]
+    Schema(String),
+    /// Two of the rows to merge have one key. `key`: `order_id = 7, line = 2`.
+    #[error("{rows} of the new rows have the same key: {key}")]
+    DuplicateKey { key: String, rows: u64 },
+    /// A part of the table's format that this version does not read: reading around it would give wrong rows.
+    #[error("{table}: {detail}")]
+    Unsupported { table: String, detail: String },
+    #[error("cancelled")]
+    Cancelled,
+    /// A defect of Polder.
+    #[error("defect: {0}")]
+    Defect(String),
+}
+
+impl From<LakeError> for datafusion::error::DataFusionError {
+    /// For what DataFusion calls: its own errors come back as they are.
+    fn from(error: LakeError) -> Self {
+        match error {
+            LakeError::Query(error) => error,
+            error => Self::External(Box::new(error)),
+        }
+    }
+}

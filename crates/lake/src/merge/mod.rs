@@ -1,0 +1,285 @@
+//! Replacing rows by copy-on-write: the data files that have rows to go are written anew without them.
+
+mod once;
+mod query;
+
+use std::collections::{BTreeSet, HashSet};
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::common::{Column, ScalarValue};
+use datafusion::logical_expr::expr::InList;
+use datafusion::logical_expr::utils::conjunction;
+use datafusion::logical_expr::{Expr, lit};
+use datafusion::physical_plan::SendableRecordBatchStream;
+use polder_table::DataFileInfo;
+use polder_table::spec::{DataFile, Type};
+use tokio_util::sync::CancellationToken;
+
+use self::query::{Doomed, Queries, last_by_key};
+use crate::write::Begun;
+use crate::{Lake, LakeError, LakeTable, Result, WriteTarget, Written};
+
+/// How new rows find the old ones that they replace.
+#[derive(Debug, Clone)]
+pub struct Merge {
+    /// Columns at the top of the table. Rows with a NULL in one of them replace nothing and are replaced by nothing.
+    pub keys: Vec<String>,
+    pub duplicates: Duplicates,
+}
+
+/// What happens when two new rows have the same key.
+#[derive(Debug, Clone)]
+pub enum Duplicates {
+    /// `LakeError::DuplicateKey`.
+    Refuse,
+    /// The row that is greatest by these columns stays.
+    LastBy(Vec<String>),
+}
+
+/// What replacing rows made: for `Operation::Overwrite { remove, add: written.files }`.
+#[derive(Debug, Clone, Default)]
+pub struct Merged {
+    /// New files, with the new rows and with the rows that stay of the files that go.
+    pub written: Written,
+    /// New rows in them.
+    pub new_rows: u64,
+    /// Locations of the files that go.
+    pub remove: BTreeSet<String>,
+    /// Old rows that go.
+    pub removed_rows: u64,
+}
+
+type Report<'a> = &'a (dyn Fn(u64, u64) + Send + Sync);
+
+impl Lake {
+    /// Writes new rows, and anew those files that have old rows with their keys. `written` hears of new rows, and of all
+    /// bytes.
+    ///
+    /// # Errors
+    /// As [`Lake::write`]; a key that is not a column of the table; two new rows with one key where that is refused.
+    pub async fn merge(
+        &self,
+        table: &LakeTable,
+        target: &WriteTarget,
+        rows: Vec<SendableRecordBatchStream>,
+        merge: &Merge,
+        cancel: &CancellationToken,
+        written: Report<'_>,
+    ) -> Result<Merged> {
+        check_keys(table, &merge.keys)?;
+        let rows = match rows.first().map(|stream| stream.schema()) {
+            Some(schema) => self.dedupe(&schema, rows, merge).await?,
+            None => rows,
+        };
+        let new = self.write(target, rows, cancel, written).await?;
+        let guard = self.guard(&new.files);
+        let result = self.merge_written(table, target, &new, merge, cancel, written).await;
+        settle(&guard, with_new(result, new)).await
+    }
+
+    /// Writes new rows and removes the old ones that have one of `values` in a text column.
+    pub async fn replace_where_in(
+        &self,
+        table: &LakeTable,
+        target: &WriteTarget,
+        column: &str,
+        values: &[String],
+        rows: Vec<SendableRecordBatchStream>,
+        cancel: &CancellationToken,
+        written: Report<'_>,
+    ) -> Result<Merged> {
+        check_keys(table, &[column.to_owned()])?;
+        let new = self.write(target, rows, cancel, written).await?;
+        let guard = self.guard(&new.files);
+        let list = values.iter().map(|value| lit(ScalarValue::Utf8View(Some(value.clone())))).collect();
+        let column = Expr::Column(Column::new_unqualified(column));
+        let predicate = Expr::InList(InList::new(Box::new(column), list, false));
+        let result = self.delete_where(table, target, predicate, cancel, written).await;
+        settle(&guard, with_new(result, new)).await
+    }
+
+    /// Writes new rows and removes all files of the partitions that they are in. An unpartitioned table is one
+    /// partition, and is replaced also by no rows.
+    ///
+    /// # Errors
+    /// As [`Lake::write`]; a table whose files are partitioned in more than one way.
+    pub async fn overwrite_partitions(
+        &self,
+        table: &LakeTable,
+        target: &WriteTarget,
+        rows: Vec<SendableRecordBatchStream>,
+        cancel: &CancellationToken,
+        written: Report<'_>,
+    ) -> Result<Merged> {
+        let old = table.files().await?;
+        let spec = &target.partition;
+        if !spec.is_unpartitioned() && old.iter().any(|info| info.partition_spec_id != spec.spec_id()) {
+            return Err(LakeError::Unsupported {
+                table: target.folder.clone(),
+                detail: "its files are partitioned in more than one way, so one partition cannot be replaced"
+                    .to_owned(),
+            });
+        }
+        let new = self.write(target, rows, cancel, written).await?;
+        let partitions: HashSet<_> = new.files.iter().map(DataFile::partition).collect();
+        let mut merged = Merged::default();
+        for info in &old {
+            if spec.is_unpartitioned() || partitions.contains(info.file.partition()) {
+                merged.remove(info, info.file.record_count());
+            }
+        }
+        with_new(Ok(merged), new)
+    }
+
+    /// Removes the rows for which a predicate is true. Its columns are unqualified.
+    pub async fn delete_where(
+        &self,
+        table: &LakeTable,
+        target: &WriteTarget,
+        predicate: Expr,
+        cancel: &CancellationToken,
+        written: Report<'_>,
+    ) -> Result<Merged> {
+        let queries = Queries::new(self, table, 0);
+        let candidates = table.pruned_files(std::slice::from_ref(&predicate)).await?;
+        self.rewrite(&queries, target, candidates, &Doomed::Where(predicate), cancel, written).await
+    }
+
+    /// One row for each key, where a merge says which; otherwise the rows as they are. For rows of a table that does not
+    /// exist yet, and so has nothing to merge with.
+    pub async fn dedupe(
+        &self,
+        schema: &SchemaRef,
+        rows: Vec<SendableRecordBatchStream>,
+        merge: &Merge,
+    ) -> Result<Vec<SendableRecordBatchStream>> {
+        match &merge.duplicates {
+            Duplicates::Refuse => Ok(rows),
+            Duplicates::LastBy(order) => last_by_key(self, once::table_of(schema, rows)?, &merge.keys, order).await,
+        }
+    }
+
+    async fn merge_written(
+        &self,
+        table: &LakeTable,
+        target: &WriteTarget,
+        new: &Written,
+        merge: &Merge,
+        cancel: &CancellationToken,
+        written: Report<'_>,
+    ) -> Result<Merged> {
+        let queries = Queries::new(self, table, new.rows);
+        let files: Vec<_> = new.files.iter().map(|file| new_info(file, target)).collect();
+        if matches!(merge.duplicates, Duplicates::Refuse)
+            && let Some((key, rows)) = queries.duplicate(&merge.keys, &files, cancel).await?
+        {
+            return Err(LakeError::DuplicateKey { key, rows });
+        }
+        if new.rows == 0 {
+            return Ok(Merged::default());
+        }
+        let range = table.key_range(&merge.keys, &files);
+        let candidates = table.pruned_files(&range).await?;
+        let doomed = Doomed::Keys { keys: merge.keys.clone(), new: files };
+        self.rewrite(&queries, target, candidates, &doomed, cancel, written).await
+    }
+
+    /// Writes the rows that stay of those files that lose some.
+    async fn rewrite(
+        &self,
+        queries: &Queries<'_>,
+        target: &WriteTarget,
+        candidates: Vec<Arc<DataFileInfo>>,
+        doomed: &Doomed,
+        cancel: &CancellationToken,
+        written: Report<'_>,
+    ) -> Result<Merged> {
+        let mut merged = Merged::default();
+        if candidates.is_empty() {
+            return Ok(merged);
+        }
+        let mut partly = Vec::new();
+        for (place, rows) in queries.matches(&candidates, doomed, cancel).await? {
+            let Some(info) = candidates.get(place) else { continue };
+            merged.remove(info, rows);
+            if rows < info.file.record_count() {
+                partly.push(Arc::clone(info));
+            }
+        }
+        if !partly.is_empty() {
+            let survivors = queries.survivors(&partly, doomed).await?;
+            merged.written = self.write(target, survivors, cancel, &|_, bytes| written(0, bytes)).await?;
+        }
+        Ok(merged)
+    }
+
+    /// Removes files again when what follows fails.
+    fn guard(&self, files: &[DataFile]) -> Begun {
+        let warehouse = self.catalog().tables().warehouse();
+        let begun = Begun::new(Arc::clone(warehouse.storage()), tokio::runtime::Handle::current());
+        files.iter().filter_map(|file| warehouse.path(file.file_path()).ok()).for_each(|path| begun.add(path));
+        begun
+    }
+}
+
+impl Merged {
+    fn remove(&mut self, info: &DataFileInfo, rows: u64) {
+        self.remove.insert(info.file.file_path().to_owned());
+        self.removed_rows += rows;
+    }
+}
+
+impl LakeTable {
+    /// The range of each key in some files, as predicates; empty where the files do not know.
+    fn key_range(&self, keys: &[String], files: &[Arc<DataFileInfo>]) -> Vec<Expr> {
+        let range = |key: &String| -> Option<Expr> {
+            let (lower, upper) = self.bounds_over(files, key)?;
+            let column = || Expr::Column(Column::new_unqualified(key));
+            Some(column().gt_eq(lit(lower)).and(column().lt_eq(lit(upper))))
+        };
+        conjunction(keys.iter().filter_map(range)).into_iter().collect()
+    }
+}
+
+fn check_keys(table: &LakeTable, keys: &[String]) -> Result<()> {
+    if keys.is_empty() {
+        return Err(LakeError::Schema("a merge needs at least one key column".to_owned()));
+    }
+    for key in keys {
+        match table.iceberg_schema().as_struct().field_by_name(key).map(|f| f.field_type.as_ref()) {
+            Some(Type::Primitive(_)) => {}
+            Some(_) => return Err(LakeError::Schema(format!("column `{key}` is nested and cannot be a key"))),
+            None => return Err(LakeError::Schema(format!("the table has no column `{key}`"))),
+        }
+    }
+    Ok(())
+}
+
+fn new_info(file: &DataFile, target: &WriteTarget) -> Arc<DataFileInfo> {
+    Arc::new(DataFileInfo {
+        file: file.clone(),
+        sequence_number: 0,
+        file_sequence_number: 0,
+        snapshot_id: 0,
+        partition_spec_id: target.partition.spec_id(),
+    })
+}
+
+fn with_new(merged: Result<Merged>, new: Written) -> Result<Merged> {
+    merged.map(|mut merged| {
+        merged.new_rows = new.rows;
+        merged.written.rows += new.rows;
+        merged.written.bytes += new.bytes;
+        merged.written.files.extend(new.files);
+        merged
+    })
+}
+
+async fn settle(guard: &Begun, result: Result<Merged>) -> Result<Merged> {
+    match &result {
+        Ok(_) => guard.keep(),
+        Err(_) => guard.remove().await,
+    }
+    result
+}

@@ -1,0 +1,199 @@
+//! Copy-on-write against a model of it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use datafusion::arrow::array::*;
+use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::prelude::{col, lit};
+use polder_lake::{Duplicates, LakeError, Merge, Merged};
+use polder_table::Operation;
+use polder_table::spec::Transform;
+use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
+use tokio_util::sync::CancellationToken;
+
+use crate::support::{World, streams, world};
+
+type Row = (Option<i64>, String, i64);
+
+fn schema() -> SchemaRef {
+    Arc::new(Schema::new(vec![
+        Field::new("a", DataType::Int64, true),
+        Field::new("b", DataType::Utf8, true),
+        Field::new("v", DataType::Int64, true),
+    ]))
+}
+
+fn batch(rows: &[Row]) -> RecordBatch {
+    let columns: Vec<ArrayRef> = vec![
+        Arc::new(rows.iter().map(|r| r.0).collect::<Int64Array>()),
+        Arc::new(StringArray::from_iter_values(rows.iter().map(|r| &r.1))),
+        Arc::new(Int64Array::from_iter_values(rows.iter().map(|r| r.2))),
+    ];
+    RecordBatch::try_new(schema(), columns).unwrap()
+}
+
+fn by_key(duplicates: Duplicates) -> Merge {
+    Merge { keys: vec!["a".to_owned(), "b".to_owned()], duplicates }
+}
+
+async fn merge(world: &World, rows: &[Row], merge: &Merge) -> Result<Merged, LakeError> {
+    let table = world.table().await;
+    let target = world.workspace.target(&table);
+    let cancel = CancellationToken::new();
+    world.lake().merge(&table, &target, streams(vec![batch(rows)]), merge, &cancel, &|_, _| {}).await
+}
+
+async fn apply(world: &World, merged: Merged) {
+    let operation = Operation::Overwrite { remove: merged.remove, add: merged.written.files };
+    world.commit(operation).await;
+}
+
+async fn rows(world: &World) -> Vec<String> {
+    world.rows("select * from t order by a, b, v").await
+}
+
+fn text(rows: &[Row]) -> Vec<String> {
+    let mut rows = rows.to_vec();
+    rows.sort_by_key(|(a, b, v)| (a.is_none(), *a, b.clone(), *v));
+    rows.iter().map(|(a, b, v)| format!("{}|{b}|{v}", a.map_or("NULL".to_owned(), |a| a.to_string()))).collect()
+}
+
+/// Random merges by a key of two columns, some keys NULL, against a map.
+async fn merges_equal_a_map(partition: &[(&str, Transform)], seed: u64) {
+    let mut random = SmallRng::seed_from_u64(seed);
+    let world = world().await;
+    world.create(&schema(), partition).await;
+    let mut model: BTreeMap<(i64, String), i64> = BTreeMap::new();
+    let mut keyless: Vec<Row> = Vec::new();
+    for round in 0..12i64 {
+        let mut incoming: BTreeMap<(i64, String), i64> = BTreeMap::new();
+        let mut new: Vec<Row> = Vec::new();
+        for _ in 0..random.random_range(0..30) {
+            let a = random.random_range(0..40);
+            let b = ["x", "y"][random.random_range(0..2)].to_owned();
+            if random.random_bool(0.1) {
+                new.push((None, b, round));
+            } else {
+                incoming.insert((a, b), round * 1000 + random.random_range(0..1000));
+            }
+        }
+        keyless.extend(new.clone());
+        new.extend(incoming.iter().map(|((a, b), v)| (Some(*a), b.clone(), *v)));
+        let replaced = incoming.keys().filter(|key| model.contains_key(*key)).count() as u64;
+        let merged = merge(&world, &new, &by_key(Duplicates::Refuse)).await.unwrap();
+        assert_eq!((merged.new_rows, merged.removed_rows), (new.len() as u64, replaced), "round {round}");
+        apply(&world, merged).await;
+        model.extend(incoming);
+        let mut want: Vec<Row> = model.iter().map(|((a, b), v)| (Some(*a), b.clone(), *v)).collect();
+        want.extend(keyless.clone());
+        assert_eq!(rows(&world).await, text(&want), "round {round} of seed {seed}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn merges_are_those_of_a_map() {
+    for seed in 0..3 {
+        merges_equal_a_map(&[], seed).await;
+    }
+    merges_equal_a_map(&[("a", Transform::Truncate(10))], 7).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_files_with_a_match_are_rewritten() {
+    let world = world().await;
+    world.create(&schema(), &[]).await;
+    for start in [0, 10, 20] {
+        world.append(vec![batch(&(start..start + 10).map(|a| (Some(a), "x".to_owned(), 0)).collect::<Vec<_>>())]).await;
+    }
+    let merged = merge(&world, &[(Some(12), "x".to_owned(), 1)], &by_key(Duplicates::Refuse)).await.unwrap();
+    assert_eq!((merged.remove.len(), merged.written.files.len(), merged.written.rows), (1, 2, 10));
+    // All rows of a file go: nothing of it is written again.
+    let all: Vec<Row> = (20..30).map(|a| (Some(a), "x".to_owned(), 2)).collect();
+    let merged = merge(&world, &all, &by_key(Duplicates::Refuse)).await.unwrap();
+    assert_eq!((merged.remove.len(), merged.written.files.len(), merged.removed_rows), (1, 1, 10));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_of_duplicates_wins_or_they_are_refused() {
+    let world = world().await;
+    world.create(&schema(), &[]).await;
+    let new = [
+        (Some(1), "x".to_owned(), 5),
+        (Some(1), "x".to_owned(), 9),
+        (Some(1), "y".to_owned(), 1),
+        (None, "x".to_owned(), 1),
+        (None, "x".to_owned(), 2),
+        (Some(1), "x".to_owned(), 7),
+    ];
+    let error = merge(&world, &new, &by_key(Duplicates::Refuse)).await.unwrap_err();
+    assert_eq!(error.to_string(), "3 of the new rows have the same key: a = 1, b = x");
+    assert!(world.data_files().await.is_empty());
+    let merged = merge(&world, &new, &by_key(Duplicates::LastBy(vec!["v".to_owned()]))).await.unwrap();
+    apply(&world, merged).await;
+    assert_eq!(rows(&world).await, ["1|x|9", "1|y|1", "NULL|x|1", "NULL|x|2"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_must_be_columns() {
+    let world = world().await;
+    world.create(&schema(), &[]).await;
+    let wrong = Merge { keys: vec!["nope".to_owned()], duplicates: Duplicates::Refuse };
+    let error = merge(&world, &[(Some(1), "x".to_owned(), 1)], &wrong).await.unwrap_err();
+    assert_eq!(error.to_string(), "the table has no column `nope`");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_of_a_rewritten_file_are_replaced() {
+    let world = world().await;
+    world.create(&schema(), &[]).await;
+    let of = |file: &str, v| (Some(1), file.to_owned(), v);
+    world.append(vec![batch(&[of("one.csv", 1), of("two.csv", 2)])]).await;
+    world.append(vec![batch(&[of("two.csv", 3), of("three.csv", 4)])]).await;
+    let table = world.table().await;
+    let target = world.workspace.target(&table);
+    let new = streams(vec![batch(&[of("two.csv", 5)])]);
+    let files = ["two.csv".to_owned(), "gone.csv".to_owned()];
+    let merged = world
+        .lake()
+        .replace_where_in(&table, &target, "b", &files, new, &CancellationToken::new(), &|_, _| {})
+        .await
+        .unwrap();
+    assert_eq!((merged.new_rows, merged.removed_rows), (1, 2));
+    apply(&world, merged).await;
+    assert_eq!(rows(&world).await, ["1|one.csv|1", "1|three.csv|4", "1|two.csv|5"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn partitions_are_overwritten() {
+    let world = world().await;
+    world.create(&schema(), &[("b", Transform::Identity)]).await;
+    let row = |b: &str, v| (Some(1), b.to_owned(), v);
+    world.append(vec![batch(&[row("x", 1), row("x", 2), row("y", 3)])]).await;
+    world.append(vec![batch(&[row("y", 4), row("z", 5)])]).await;
+    let table = world.table().await;
+    let target = world.workspace.target(&table);
+    let cancel = CancellationToken::new();
+    let new = streams(vec![batch(&[row("y", 6), row("w", 7)])]);
+    let merged = world.lake().overwrite_partitions(&table, &target, new, &cancel, &|_, _| {}).await.unwrap();
+    assert_eq!((merged.new_rows, merged.removed_rows), (2, 2));
+    apply(&world, merged).await;
+    assert_eq!(rows(&world).await, ["1|w|7", "1|x|1", "1|x|2", "1|y|6", "1|z|5"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_are_deleted_where_a_predicate_is_true() {
+    let world = world().await;
+    world.create(&schema(), &[]).await;
+    world
+        .append(vec![batch(&[(Some(1), "x".to_owned(), 1), (None, "x".to_owned(), 2), (Some(3), "x".to_owned(), 3)])])
+        .await;
+    let table = world.table().await;
+    let target = world.workspace.target(&table);
+    let cancel = CancellationToken::new();
+    let merged = world.lake().delete_where(&table, &target, col("a").gt(lit(1)), &cancel, &|_, _| {}).await.unwrap();
+    assert_eq!(merged.removed_rows, 1);
+    apply(&world, merged).await;
+    assert_eq!(rows(&world).await, ["1|x|1", "NULL|x|2"]);
+}

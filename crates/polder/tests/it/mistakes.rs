@@ -1,0 +1,71 @@
+//! Mistakes of a project, as their maker sees them.
+
+use crate::fixture::Project;
+
+fn broken() -> Project {
+    Project::of(&[
+        ("polder.yaml", "name: broken\nconcurency: 4\n"),
+        ("sources/orders.yaml", "files: data/*.csv\nkye: id\n"),
+        ("models/silver/orders.sql", "select * from bronze.orders\n"),
+        ("models/gold/daily.sql", "select *\nfrom {{ ref('ordes') }}\n"),
+        ("checks/orders.yaml", "table: silver.orders\nchecks:\n  - uniqe: id\n"),
+    ])
+}
+
+#[test]
+fn all_mistakes_are_told_at_once_with_their_places() {
+    let done = broken().polder(&["validate"]).ends_with(2);
+    for text in [
+        "polder.yaml:2:1",
+        "did you mean `concurrency`?",
+        "sources/orders.yaml:2:1",
+        "did you mean `key`?",
+        "checks/orders.yaml:3:5",
+        "did you mean `unique`?",
+    ] {
+        assert!(done.err.contains(text), "{text}\n{}", done.err);
+    }
+}
+
+#[test]
+fn an_unknown_name_in_a_model_points_into_the_file_as_written() {
+    let project = broken();
+    for name in ["polder.yaml", "sources/orders.yaml", "checks/orders.yaml"] {
+        std::fs::remove_file(project.path(name)).unwrap();
+    }
+    project.write("polder.yaml", "name: broken\n");
+    project.write("sources/orders.yaml", "files: data/*.csv\n");
+    project
+        .polder(&["validate"])
+        .ends_with(2)
+        .complains("models/gold/daily.sql:2:13")
+        .complains("did you mean `orders` (models/silver/orders.sql)?");
+}
+
+#[test]
+fn json_is_one_object_for_each_mistake() {
+    let done = broken().polder(&["validate", "--format", "json"]).ends_with(2);
+    let lines: Vec<serde_json::Value> = done.out.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    let found = lines.iter().find(|l| l["file"] == "polder.yaml").unwrap();
+    assert_eq!((found["severity"].as_str(), found["line"].as_u64()), (Some("error"), Some(2)));
+    assert!(lines.len() >= 3, "{}", done.out);
+}
+
+#[test]
+fn a_broken_project_does_not_run_and_writes_nothing() {
+    let project = broken();
+    project.polder(&["run"]).ends_with(2).complains("did you mean `key`?");
+    project.polder(&["plan"]).ends_with(2);
+}
+
+#[test]
+fn a_good_project_is_told_to_be_good() {
+    let project = Project::of(&[("polder.yaml", "name: good\n"), ("models/gold/one.sql", "select 1 as one\n")]);
+    project.polder(&["validate"]).ends_with(0).says("no mistakes");
+}
+
+#[test]
+fn an_environment_that_is_not_there_is_a_mistake() {
+    let project = Project::of(&[("polder.yaml", "name: good\nenvironments:\n  dev: { home: .dev }\n")]);
+    project.polder(&["validate", "--env", "dve"]).ends_with(2).complains("dev");
+}

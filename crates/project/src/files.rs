@@ -1,0 +1,7 @@
+//! The files of a project folder: which there are, what kind each is, and their text.
+
+mod place;
+mod scan;
+
+pub(crate) use place::Kind;
+pub(crate) use scan::{Files, has_settings, overlay, scan};

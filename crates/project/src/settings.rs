@@ -1,0 +1,176 @@
+//! `polder.yaml`.
+
+use std::collections::BTreeMap;
+
+use polder_base::nearest;
+use polder_diag::{Diagnostic, Span};
+
+use crate::codes;
+use crate::names::{check_namespace, check_plain};
+use crate::resource::Settings;
+use crate::units::parse_size_bytes;
+use crate::yaml::{At, Entries, Node, Problems, Value, raw};
+
+/// The format of project files that this version writes and reads.
+const FORMAT: u64 = 1;
+
+raw! {
+    /// `polder.yaml`: what the project is called, and where and how it runs.
+    PolderYaml {
+        /// The project's name: lower-case letters, digits and `_`.
+        name: At<String>,
+        /// The version of the files' format, 1. A project with a greater one is refused.
+        format: Option<At<u64>>,
+        /// Folder of state and warehouse, relative to the project. Default: `.polder`.
+        home: Option<At<String>>,
+        /// Values for `var('name')` in models.
+        vars: Option<Entries<serde_json::Value>>,
+        /// Steps that run at once. Default: the number of cores, but at least 2.
+        concurrency: Option<At<u64>>,
+        /// Memory that queries and writers may hold before they spill to disk, such as `2GB`. Default: half of the
+        /// machine's memory.
+        memory_limit: Option<At<String>>,
+        /// Namespace of models that lie directly in `models/`. Default: `gold`.
+        default_namespace: Option<At<String>>,
+        /// Settings that replace the ones above when `--env NAME` is given.
+        environments: Option<Entries<Overrides>>,
+    }
+
+    /// What an environment replaces.
+    Overrides {
+        /// Folder of state and warehouse, relative to the project.
+        home: Option<At<String>>,
+        /// Values for `var('name')`; the ones that are not named here stay.
+        vars: Option<Entries<serde_json::Value>>,
+        /// Steps that run at once.
+        concurrency: Option<At<u64>>,
+        /// Memory that queries and writers may hold before they spill to disk.
+        memory_limit: Option<At<String>>,
+        /// Namespace of models that lie directly in `models/`.
+        default_namespace: Option<At<String>>,
+        /// Connections of sources, by the source's name.
+        sources: Option<Entries<SourceOverride>>,
+    }
+
+    /// What an environment replaces in a source.
+    SourceOverride {
+        /// Address of the database.
+        postgres: Option<At<String>>,
+    }
+}
+
+/// `polder.yaml`, resolved for one environment.
+#[derive(Debug, Default)]
+pub(crate) struct Resolved {
+    pub(crate) name: Option<String>,
+    pub(crate) settings: Settings,
+    /// The database address that replaces the one of a source, by source.
+    pub(crate) addresses: BTreeMap<String, At<String>>,
+}
+
+/// Tells a project that is too new to be read, before anything else in it is complained about.
+pub(crate) fn is_too_new(node: &Node, problems: &mut Problems<'_>) -> bool {
+    let Value::Map(entries) = &node.value else { return false };
+    let Some(entry) = entries.iter().find(|e| e.key == "format") else { return false };
+    let Value::Number(text) = &entry.value.value else { return false };
+    let Some(format) = text.parse::<u64>().ok().filter(|f| *f > FORMAT) else { return false };
+    let message = format!("this project was written for a newer Polder: its format is {format}");
+    let diagnostic = Diagnostic::error(codes::NEWER, message)
+        .at(problems.span(entry.value.span.clone()), format!("this Polder reads format {FORMAT}"))
+        .hint("install a newer Polder");
+    problems.push(diagnostic);
+    true
+}
+
+/// Applies `environment` and checks the values.
+pub(crate) fn resolve(raw: PolderYaml, environment: Option<&str>, problems: &mut Problems<'_>) -> Resolved {
+    if let Some(found) = check_plain("project", &raw.name.value, &raw.name.span) {
+        problems.push(found);
+    }
+    if raw.format.as_ref().is_some_and(|f| f.value == 0) {
+        problems.push(value_problem(raw.format.as_ref().map(|f| &f.span), "`format` is 1"));
+    }
+    let base = Overrides {
+        home: raw.home,
+        vars: raw.vars,
+        concurrency: raw.concurrency,
+        memory_limit: raw.memory_limit,
+        default_namespace: raw.default_namespace,
+        sources: None,
+        at: raw.at.clone(),
+    };
+    let mut resolved = Resolved { name: Some(raw.name.value), ..Resolved::default() };
+    apply(base, &mut resolved, problems);
+    let mut environments = raw.environments.unwrap_or_default().0;
+    if let Some(name) = environment {
+        match environments.iter().position(|(key, _)| key.value == name) {
+            Some(at) => {
+                apply(environments.swap_remove(at).1, &mut resolved, problems);
+                resolved.settings.environment = Some(name.to_owned());
+            }
+            None => problems.push(unknown_environment(name, environments.iter().map(|(key, _)| key), &raw.at)),
+        }
+    }
+    // The other environments are not used now, but a mistake in them is one today.
+    for (_, overrides) in environments {
+        apply(overrides, &mut Resolved::default(), problems);
+    }
+    resolved
+}
+
+fn apply(overrides: Overrides, to: &mut Resolved, problems: &mut Problems<'_>) {
+    let settings = &mut to.settings;
+    if let Some(home) = overrides.home {
+        if home.value.trim().is_empty() {
+            problems.push(value_problem(Some(&home.span), "`home` is a folder"));
+        }
+        settings.home = Some(home.value);
+    }
+    for (name, value) in overrides.vars.unwrap_or_default().0 {
+        settings.vars.insert(name.value, value);
+    }
+    if let Some(concurrency) = overrides.concurrency {
+        match usize::try_from(concurrency.value) {
+            Ok(n) if (1..=1024).contains(&n) => settings.concurrency = Some(n),
+            _ => problems.push(value_problem(Some(&concurrency.span), "`concurrency` is a number from 1 to 1024")),
+        }
+    }
+    if let Some(limit) = overrides.memory_limit {
+        match parse_size_bytes(&limit.value).filter(|n| *n > 0) {
+            Some(bytes) => settings.memory_limit_bytes = Some(bytes),
+            None => {
+                problems.push(value_problem(Some(&limit.span), "`memory_limit` is a size, such as `2GB` or `512MB`"))
+            }
+        }
+    }
+    if let Some(namespace) = overrides.default_namespace {
+        match check_namespace(&namespace.value, &namespace.span) {
+            Some(found) => problems.push(found),
+            None => settings.default_namespace = Some(namespace.value),
+        }
+    }
+    for (source, address) in overrides.sources.unwrap_or_default().0 {
+        if let Some(url) = address.postgres {
+            to.addresses.insert(source.value, At { value: url.value, span: source.span });
+        }
+    }
+}
+
+fn value_problem(span: Option<&Span>, message: &str) -> Diagnostic {
+    let diagnostic = Diagnostic::error(codes::VALUE, message);
+    match span {
+        Some(span) => diagnostic.at(span.clone(), ""),
+        None => diagnostic,
+    }
+}
+
+fn unknown_environment<'a>(name: &str, known: impl Iterator<Item = &'a At<String>> + Clone, file: &Span) -> Diagnostic {
+    let message = format!("`polder.yaml` has no environment `{name}`");
+    let diagnostic = Diagnostic::error(codes::UNKNOWN_ENVIRONMENT, message).at(Span::file(&file.file), "");
+    let names: Vec<&str> = known.map(|k| k.value.as_str()).collect();
+    match nearest(name, names.iter().copied()) {
+        Some(near) => diagnostic.hint(format!("did you mean `{near}`?")),
+        None if names.is_empty() => diagnostic.hint(format!("declare it below `environments:`, as `{name}: {{}}`")),
+        None => diagnostic.hint(format!("the environments are {}", crate::yaml::list(&names))),
+    }
+}

@@ -1,0 +1,212 @@
+//! Sources that are files.
+
+use globset::Glob;
+use polder_base::TableName;
+use polder_diag::{Diagnostic, Span};
+
+use super::{BRONZE, FileSet, SourceYaml, conflict, first_line, landing};
+use crate::codes;
+use crate::common::{Columns, Names, column_specs, words};
+use crate::resource::{FileFormat, FileMode, FileStream, ReadMode, Stream};
+use crate::yaml::{At, Decode, Node, Problems, Value, raw};
+
+raw! {
+    /// How files are read.
+    FileOptions {
+        /// A path or pattern (`*`, `**`, `?`, `[ab]`, `{a,b}`), relative to the project, or absolute.
+        path: At<String>,
+        /// The format, when the ending (`.csv`, `.tsv`, `.jsonl`, `.ndjson`, `.json`, `.parquet`, each also with `.gz`
+        /// or `.zst`) does not tell it.
+        format: Option<At<Format>>,
+        /// `append` adds files not seen before, `replace` makes the table what the files say now. Default: `append`
+        /// for a pattern, `replace` for one file.
+        mode: Option<Mode>,
+        /// Columns that identify a row; a row with a known key replaces the earlier one.
+        key: Option<Names>,
+        /// Types that win over what reading finds.
+        columns: Option<Columns>,
+        /// Records that may be rejected before the run stops. Default: 0.
+        max_rejected: Option<u64>,
+        /// CSV: the character between fields. Default: `,`, and a tab for `.tsv`.
+        delimiter: Option<At<String>>,
+        /// CSV: whether the first line names the columns. Default: true.
+        header: Option<At<bool>>,
+        /// CSV: texts that mean NULL, besides the empty field.
+        nulls: Option<At<Names>>,
+    }
+}
+
+words! {
+    /// What a file holds.
+    Format { csv, tsv, jsonl, ndjson, json, parquet }
+
+    /// What new files do to the table.
+    Mode { append, replace }
+}
+
+/// A path, or options.
+#[derive(Debug, Clone, schemars::JsonSchema)]
+#[schemars(untagged)]
+pub(crate) enum FileSpec {
+    Path(At<String>),
+    Options(Box<FileOptions>),
+}
+
+impl Decode for FileSpec {
+    fn decode(node: &Node, problems: &mut Problems<'_>) -> Option<Self> {
+        match node.value {
+            Value::Text(_) => At::decode(node, problems).map(Self::Path),
+            Value::Map(_) => Box::decode(node, problems).map(Self::Options),
+            _ => problems.wrong(node, "a path or pattern, or a mapping with `path`"),
+        }
+    }
+}
+
+/// The streams of `files`.
+pub(super) fn streams(source: &str, raw: SourceYaml, problems: &mut Problems<'_>) -> Vec<Stream> {
+    let given = raw.file_keys();
+    match raw.files {
+        Some(FileSet::One(path)) => {
+            let span = path.span.clone();
+            let options = FileOptions {
+                path,
+                format: raw.format,
+                mode: raw.mode,
+                key: raw.key,
+                columns: raw.columns,
+                max_rejected: raw.max_rejected,
+                delimiter: raw.delimiter,
+                header: raw.header,
+                nulls: raw.nulls,
+                at: raw.at,
+            };
+            let table = TableName::new(BRONZE, source);
+            stream(source.to_owned(), table, options, span, problems).into_iter().collect()
+        }
+        Some(FileSet::Named(entries)) => {
+            for key in given {
+                let message = format!("`{key}` beside several `files` belongs to none of them");
+                let diagnostic = conflict(&message, first_line(&raw.at));
+                problems.push(
+                    diagnostic.hint(format!("write it into the file's own mapping: `orders: {{ path: …, {key}: … }}`")),
+                );
+            }
+            let named = entries.0.into_iter().filter_map(|(name, spec)| {
+                let table = landing(source, &name, problems)?;
+                stream(name.value, table, spec.into_options(), name.span, problems)
+            });
+            named.collect()
+        }
+        None => Vec::new(),
+    }
+}
+
+impl FileSpec {
+    fn into_options(self) -> FileOptions {
+        match self {
+            Self::Options(options) => *options,
+            Self::Path(path) => FileOptions {
+                at: path.span.clone(),
+                path,
+                format: None,
+                mode: None,
+                key: None,
+                columns: None,
+                max_rejected: None,
+                delimiter: None,
+                header: None,
+                nulls: None,
+            },
+        }
+    }
+}
+
+fn stream(
+    name: String,
+    table: TableName,
+    options: FileOptions,
+    span: Span,
+    problems: &mut Problems<'_>,
+) -> Option<Stream> {
+    check_pattern(&options.path, problems);
+    let format = format_of(&options, problems)?;
+    let csv = matches!(format, Format::csv | Format::tsv);
+    if !csv {
+        csv_only(&options, problems);
+    }
+    let default_delimiter = if format == Format::tsv { b'\t' } else { b',' };
+    let is_pattern = options.path.value.contains(['*', '?', '[', '{']);
+    let default_mode = if is_pattern { Mode::append } else { Mode::replace };
+    let read = ReadMode::Files(FileStream {
+        format: match format {
+            Format::csv | Format::tsv => FileFormat::Csv,
+            Format::jsonl | Format::ndjson | Format::json => FileFormat::JsonLines,
+            Format::parquet => FileFormat::Parquet,
+        },
+        mode: match options.mode.unwrap_or(default_mode) {
+            Mode::append => FileMode::Append,
+            Mode::replace => FileMode::Replace,
+        },
+        delimiter: options.delimiter.and_then(|d| delimiter(&d, problems)).unwrap_or(default_delimiter),
+        header: options.header.is_none_or(|h| h.value),
+        nulls: options.nulls.map(|n| n.value.values()).unwrap_or_default(),
+        pattern: options.path.value,
+    });
+    let columns = column_specs(options.columns, problems);
+    let key = options.key.unwrap_or_default().normalised();
+    Some(Stream { name, table, read, columns, key, max_rejected: options.max_rejected.unwrap_or(0), span })
+}
+
+fn check_pattern(path: &At<String>, problems: &mut Problems<'_>) {
+    let problem = if path.value.trim().is_empty() {
+        Some("a path is needed".to_owned())
+    } else {
+        Glob::new(&path.value).err().map(|e| format!("`{}` is no pattern: {}", path.value, e.kind()))
+    };
+    if let Some(message) = problem {
+        problems.push(Diagnostic::error(codes::VALUE, message).at(path.span.clone(), ""));
+    }
+}
+
+fn format_of(options: &FileOptions, problems: &mut Problems<'_>) -> Option<Format> {
+    if let Some(format) = &options.format {
+        return Some(format.value);
+    }
+    let path = options.path.value.to_lowercase();
+    let path = path.strip_suffix(".gz").or_else(|| path.strip_suffix(".zst")).unwrap_or(&path);
+    let ending = path.rsplit('/').next().and_then(|file| file.rsplit_once('.')).map(|(_, ending)| ending);
+    let format = ending.and_then(Format::of);
+    if format.is_none() && !options.path.value.trim().is_empty() {
+        let message = format!("the format of `{}` cannot be told from its ending", options.path.value);
+        let diagnostic = Diagnostic::error(codes::MISSING_KEY, message)
+            .at(options.path.span.clone(), "")
+            .hint(format!("add `format:`, one of {}", crate::yaml::list(Format::WORDS)));
+        problems.push(diagnostic);
+    }
+    format
+}
+
+fn csv_only(options: &FileOptions, problems: &mut Problems<'_>) {
+    let given = [
+        ("delimiter", options.delimiter.as_ref().map(|d| &d.span)),
+        ("header", options.header.as_ref().map(|h| &h.span)),
+        ("nulls", options.nulls.as_ref().map(|n| &n.span)),
+    ];
+    for (key, span) in given {
+        if let Some(span) = span {
+            problems.push(conflict(&format!("`{key}` is for CSV files only"), span.clone()));
+        }
+    }
+}
+
+fn delimiter(text: &At<String>, problems: &mut Problems<'_>) -> Option<u8> {
+    match text.value.as_bytes() {
+        b"tab" | b"\\t" => Some(b'\t'),
+        [byte] if byte.is_ascii() && !matches!(byte, b'"' | b'\n' | b'\r') => Some(*byte),
+        _ => {
+            let message = format!("`{}` cannot divide fields: one ASCII character, or `tab`", text.value);
+            problems.push(Diagnostic::error(codes::VALUE, message).at(text.span.clone(), ""));
+            None
+        }
+    }
+}

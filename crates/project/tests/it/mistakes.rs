@@ -1,0 +1,393 @@
+//! What a person sees who made a mistake.
+
+use crate::folder::Folder;
+
+#[test]
+fn ten_mistakes_give_ten_diagnostics() {
+    let folder = Folder::new(&[
+        ("polder.yaml", "name: shop\nconcurency: 4\n"),
+        (
+            "sources/shop.yaml",
+            "postgres: ${env:SHOP_PG}\ntables:\n  orders: { key: order_id, curser: updated_at }\n  customers: ful\n",
+        ),
+        ("sources/payments.yaml", "files: data/payments/*.csv\nfiles: data/other.csv\n"),
+        ("models/gold/daily.sql", "select 1 as day\n"),
+        ("models/gold/finance/daily.sql", "select 2 as day\n"),
+        ("models/gold/_models.yml", "models:\n  - name: dayly\n    columns: []\n"),
+        ("checks/daily.yaml", "table: gold.daily\nchecks:\n  - unique: [day\n"),
+        ("checks/orders.yaml", "table: gold.dialy\nchecks:\n  - not_null: day\n"),
+        ("policies/all.yaml", "- for: analyst\n  deny: true\n"),
+    ]);
+    let (project, found) = folder.load();
+    assert_eq!(found.len(), 10, "{}", folder.problems());
+    let want = "\
+error[P002]: this is no YAML: unclosed bracket '['
+ --> checks/daily.yaml:3:13
+  |
+3 |   - unique: [day
+  |             ^
+
+error[P013]: no model or source makes `gold.dialy`
+ --> checks/orders.yaml:1:8
+  |
+1 | table: gold.dialy
+  |        ^^^^^^^^^^ unknown table
+  = hint: did you mean `gold.daily` (models/gold/daily.sql)?
+
+error[P017]: no model is called `dayly`
+ --> models/gold/_models.yml:2:11
+  |
+2 |   - name: dayly
+  |           ^^^^^ unknown name
+  = hint: did you mean `daily` (models/gold/daily.sql)?
+
+error[P012]: `gold.daily` is defined twice
+ --> models/gold/finance/daily.sql
+  = note: second definition
+ ::: models/gold/daily.sql
+  = note: first definition
+  = hint: the first folder below `models/` and the file's name make the table
+
+error[P003]: unknown key `concurency`
+ --> polder.yaml:2:1
+  |
+2 | concurency: 4
+  | ^^^^^^^^^^ unknown key
+  = hint: did you mean `concurrency`?
+
+error[P004]: this entry has no key `table`
+ --> policies/all.yaml:1:3
+  |
+1 | - for: analyst
+  |   ^^^ `table` is required
+
+error[P006]: `files` is given twice
+ --> sources/payments.yaml:2:1
+  |
+2 | files: data/other.csv
+  | ^^^^^ second
+ ::: sources/payments.yaml:1:1
+  |
+1 | files: data/payments/*.csv
+  | ----- first
+
+error[P007]: environment variable `SHOP_PG` is not set
+ --> sources/shop.yaml:1:11
+  |
+1 | postgres: ${env:SHOP_PG}
+  |           ^^^^^^^^^^^^^^ not set
+  = hint: set it, or write `SHOP_PG=…` into `.env` beside `polder.yaml`
+
+error[P003]: unknown key `curser`
+ --> sources/shop.yaml:3:28
+  |
+3 |   orders: { key: order_id, curser: updated_at }
+  |                            ^^^^^^ not a key of `tables.orders`
+  = hint: did you mean `cursor`?
+
+error[P005]: `tables.customers` takes `full`, or a mapping such as `{ key: id, cursor: updated_at }`, not `ful`
+ --> sources/shop.yaml:4:14
+  |
+4 |   customers: ful
+  |              ^^^
+  = hint: did you mean `full`?
+";
+    assert_eq!(folder.problems(), want);
+    // What is whole is there.
+    assert_eq!(project.models.len(), 1);
+    assert_eq!(project.sources.len(), 2);
+    assert!(project.policies_broken);
+}
+
+/// The first lines and hints of what is told about one file beside a model and a source.
+fn told(path: &str, text: &str) -> String {
+    let folder = Folder::new(&[
+        ("sources/shop.yaml", "files: { orders: data/orders.csv }\n"),
+        ("models/gold/daily.sql", "select 1 as day\n"),
+        (path, text),
+    ]);
+    let lines = folder.load().1.into_iter().flat_map(|d| {
+        let first = format!("{d}");
+        std::iter::once(first).chain(d.hints.into_iter().map(|hint| format!("  {hint}")))
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn settings() {
+    for (text, want) in [
+        (
+            "name: Shop-1",
+            "error[P011]: `Shop-1` cannot be the name of a project: it takes lower-case letters, digits and `_`\n  `shop_1`",
+        ),
+        ("name: x\nconcurrency: 0", "error[P005]: `concurrency` is a number from 1 to 1024"),
+        ("name: x\nconcurrency: many", "error[P005]: `concurrency` takes a whole number, not `many`"),
+        ("name: x\nmemory_limit: lots", "error[P005]: `memory_limit` is a size, such as `2GB` or `512MB`"),
+        ("name: x\nvars: 7", "error[P005]: `vars` takes a mapping, not the number 7"),
+        ("name: [x]", "error[P005]: `name` takes text, not a list"),
+        (
+            "name: x\ndefault_namespace: system",
+            "error[P011]: namespace `system` is filled by Polder itself\n  choose another name",
+        ),
+        ("name: x\nformat: 2\nnew_key: [", "error[P002]: this is no YAML: unclosed bracket '['"),
+        (
+            "name: x\nformat: 2\nnew_key: 1",
+            "error[P010]: this project was written for a newer Polder: its format is 2\n  install a newer Polder",
+        ),
+        (
+            "name: x\nenvironments: { dev: { sources: { shopp: { postgres: x } }, hom: y } }",
+            "error[P003]: unknown key `hom`\n  did you mean `home`?",
+        ),
+        ("- a", "error[P005]: the file takes a mapping, not a list"),
+        (
+            "name: x\nhome: ${env:HOM}",
+            "error[P007]: environment variable `HOM` is not set\n  set it, or write `HOM=…` into `.env` beside `polder.yaml`",
+        ),
+        (
+            "name: x\nhome: ${HOME}",
+            "warning[P007]: `${HOME}` is taken as it stands\n  to take it from the environment, write `${env:HOME}`",
+        ),
+        (
+            "name: x\nhome: ${secret:h}",
+            "error[P008]: `${secret:h}`: this version has no secrets yet\n  take it from the environment: `${env:NAME}`, with the value in `.env` (which git should ignore)",
+        ),
+    ] {
+        assert_eq!(told("polder.yaml", text), want, "{text}");
+    }
+}
+
+#[test]
+fn environments() {
+    let text = "name: x\nenvironments: { dev: { sources: { shopp: { postgres: 'postgres://x' } } }, prod: {} }";
+    let mut folder = Folder::new(&[("polder.yaml", text), ("sources/shop.yaml", "files: a.csv")]);
+    folder.environment = Some("prd".into());
+    assert_eq!(
+        folder.problems(),
+        "error[P020]: `polder.yaml` has no environment `prd`\n --> polder.yaml\n  = hint: did you mean `prod`?\n"
+    );
+    folder.environment = Some("dev".into());
+    let want = "\
+error[P021]: no source is called `shopp`
+ --> polder.yaml:2:35
+  |
+2 | environments: { dev: { sources: { shopp: { postgres: 'postgres://x' } } }, prod: {} }
+  |                                   ^^^^^ unknown name
+  = hint: did you mean `shop` (sources/shop.yaml)?
+";
+    assert_eq!(folder.problems(), want);
+}
+
+#[test]
+fn sources() {
+    for (text, want) in [
+        (
+            "tables: {}",
+            "error[P015]: a source needs `postgres` or `files`\n  such as `postgres: ${env:SHOP_PG}` with `tables:`, or `files: data/orders/*.csv`",
+        ),
+        (
+            "postgres: postgres://x\nfiles: a.csv",
+            "error[P015]: a source has `postgres` or `files`, not both\n  make two files of it",
+        ),
+        (
+            "postgres: mysql://x\ntables: [a]",
+            "error[P005]: the address of a PostgreSQL database starts with `postgres://`\n  `postgres://user:password@host:5432/database`",
+        ),
+        (
+            "postgres: postgres://x",
+            "error[P004]: a PostgreSQL source needs `tables`\n  such as `tables: { orders: { key: order_id, cursor: updated_at }, customers: full }`",
+        ),
+        (
+            "postgres: postgres://x\ntables: [a]\nmode: append",
+            "error[P015]: `mode` goes with `files`, not with `postgres`",
+        ),
+        (
+            "postgres: postgres://x\ntables: [A, a]",
+            "error[P012]: `bronze.erp_a` is defined twice\n  two names that become one table: rename one of the files",
+        ),
+        ("files: a.csv\ntables: [a]", "error[P015]: `tables` goes with `postgres`, not with `files`"),
+        (
+            "files: data/*",
+            "error[P004]: the format of `data/*` cannot be told from its ending\n  add `format:`, one of `csv`, `tsv`, `jsonl`, `ndjson`, `json` and `parquet`",
+        ),
+        ("files: 'data/[a.csv'", "error[P005]: `data/[a.csv` is no pattern: unclosed character class; missing ']'"),
+        (
+            "files: a.csv\nformat: cvs",
+            "error[P005]: `format` takes `csv`, `tsv`, `jsonl`, `ndjson`, `json` or `parquet`, not `cvs`\n  did you mean `csv`?",
+        ),
+        ("files: a.parquet\nheader: true", "error[P015]: `header` is for CSV files only"),
+        ("files: a.csv\ndelimiter: '||'", "error[P005]: `||` cannot divide fields: one ASCII character, or `tab`"),
+        ("files: a.csv\nmax_rejected: -1", "error[P005]: `max_rejected` takes a whole number, not the number -1"),
+        ("files: { a: { path: a.csv, colums: {} } }", "error[P003]: unknown key `colums`\n  did you mean `columns`?"),
+        ("files: { a: { format: csv } }", "error[P004]: `files.a` has no key `path`"),
+        (
+            "files: { a: a.csv }\nkey: id",
+            "error[P015]: `key` beside several `files` belongs to none of them\n  write it into the file's own mapping: `orders: { path: …, key: … }`",
+        ),
+        ("files: a.csv\ncolumns: { a: bigintt }", "error[P005]: no type is called `bigintt`\n  did you mean `bigint`?"),
+        ("files: a.csv\ncolumns: { A b: text, a_b: text }", "error[P006]: two columns are called `a_b`"),
+    ] {
+        assert_eq!(told("sources/erp.yaml", text), want, "{text}");
+    }
+    let want = "error[P011]: `my-shop` cannot be the name of a source: it takes lower-case letters, digits and `_`\n  `my_shop`\n  a source has its file's name";
+    assert_eq!(told("sources/my-shop.yaml", "files: a.csv"), want);
+    assert_eq!(told("sources/shop.yml", "files: a.csv"), "error[P012]: source `shop` is defined twice");
+}
+
+#[test]
+fn models_and_their_descriptions() {
+    let want = "error[P011]: `Daily Sales` cannot be the name of a model: it takes lower-case letters, digits and `_`\n  `daily_sales`\n  \
+                a model has its file's name, and the first folder below `models/` as namespace";
+    assert_eq!(told("models/gold/Daily Sales.sql", "select 1"), want);
+    for (text, want) in [
+        (
+            "models: [{ name: dayly }]",
+            "error[P017]: no model is called `dayly`\n  did you mean `daily` (models/gold/daily.sql)?",
+        ),
+        (
+            "models: [{ name: other }]",
+            "error[P017]: no model is called `other`\n  a file `models/gold/other.sql` would make it one",
+        ),
+        ("models: [{ name: daily }, { name: gold.daily }]", "error[P012]: model `gold.daily` is described twice"),
+        (
+            "models: [{ name: daily, columns: [{ name: a, tests: [notnull] }] }]",
+            "error[P018]: there is no test `notnull`\n  did you mean `not_null`?",
+        ),
+        (
+            "models: [{ name: daily, columns: [{ name: a, tests: [dbt_utils.x: {}] }] }]",
+            "error[P018]: there is no test `dbt_utils.x`\n  the tests are `not_null`, `unique`, `accepted_values` and `relationships`\n  anything else can be said below `checks:`, as `holds: <row expression>` or `sql: <query>`",
+        ),
+        (
+            "models: [{ name: daily, columns: [{ name: a, tests: [accepted_values] }] }]",
+            "error[P004]: `accepted_values` has no `values`",
+        ),
+        (
+            "models: [{ name: daily, columns: [{ name: a, tests: [relationships: { to: ref('daily') }] }] }]",
+            "error[P004]: `relationships` has no `field`",
+        ),
+        ("models: [{ name: daily, columns: [{ name: a, tests: [unique: {}, not_null] }] }]", ""),
+        ("models: [{ name: daily, tests: [unique] }]", "error[P004]: `unique` has no `column_name`"),
+        (
+            "models: [{ name: daily, columns: [{ name: a }, { name: a }] }]",
+            "error[P006]: column `a` is described twice",
+        ),
+        ("sources: [{ name: x }]", "warning[P018]: `sources` is not read by this version of Polder"),
+        ("descripton: x", "error[P003]: unknown key `descripton`\n  did you mean `description`?"),
+    ] {
+        assert_eq!(told("models/gold/_schema.yml", text), want, "{text}");
+    }
+}
+
+#[test]
+fn checks() {
+    let check = |check: &str| format!("table: gold.daily\nchecks:\n  - {check}\n");
+    for (text, want) in [
+        (
+            "severity: warn",
+            "error[P015]: this check says nothing\n  give one of `not_null`, `unique`, `accepted_values`, `range`, `regex`, `relationships`, `row_count`, `freshness`, `holds` and `sql`",
+        ),
+        (
+            "unique: a\n    not_null: a",
+            "error[P015]: `not_null` and `unique` are two checks\n  start each with its own `-`",
+        ),
+        (
+            "uniqe: a",
+            "error[P003]: unknown key `uniqe`\n  did you mean `unique`?\nerror[P015]: this check says nothing",
+        ),
+        ("{ unique: a, severity: warning }", "error[P005]: `checks.severity` takes `error` or `warn`, not `warning`"),
+        ("range: { column: a }", "error[P005]: `range` needs `min`, `max` or both"),
+        ("range: { column: a, min: 2, max: 1 }", "error[P005]: `min` is greater than `max`: no value is in that range"),
+        ("regex: { column: a, pattern: '(' }", "error[P005]: this is no regular expression: unclosed group"),
+        ("row_count: {}", "error[P005]: `row_count` needs `min`, `max` or both"),
+        (
+            "freshness: { column: a, max_age: soon }",
+            "error[P005]: `soon` is no duration: write `30m`, `2h` or `1d 12h`",
+        ),
+        ("holds: ''", "error[P005]: SQL is missing here"),
+        ("accepted_values: { column: a, values: [] }", "error[P005]: `accepted_values` needs at least one value"),
+        (
+            "relationships: { column: a, to: gold.dayly, field: b }",
+            "error[P013]: no model or source makes `gold.dayly`\n  did you mean `gold.daily` (models/gold/daily.sql)?",
+        ),
+        (
+            "relationships: { column: a, to: silver.daily, field: b }",
+            "error[P013]: no model or source makes `silver.daily`\n  did you mean `gold.daily` (models/gold/daily.sql)?",
+        ),
+        (
+            "relationships: { column: a, to: dayly, field: b }",
+            "error[P013]: no model or source makes `dayly`\n  did you mean `gold.daily` (models/gold/daily.sql)?",
+        ),
+        (
+            "relationships: { column: a, to: zzz, field: b }",
+            "error[P013]: no model or source makes `zzz`\n  write it in full: `namespace.name`",
+        ),
+        ("unique", "error[P005]: `checks` takes a mapping, not `unique`"),
+    ] {
+        let told = told("checks/c.yaml", &check(text));
+        assert!(told.starts_with(want), "{text}: {told}");
+    }
+    let want = "error[P013]: no model or source makes `gold.nothing_like_it`\n  the tables are `bronze.shop_orders` and `gold.daily`";
+    assert_eq!(told("checks/c.yaml", "table: gold.nothing_like_it\nchecks: []"), want);
+    // Tables that only a run can know.
+    assert_eq!(told("checks/c.yaml", "table: quarantine.shop_orders\nchecks: [{ row_count: { max: 0 } }]"), "");
+}
+
+#[test]
+fn policies() {
+    for (text, want) in [
+        ("table: gold.daily", "error[P015]: this policy does nothing\n  give `deny`, `filter` or `mask`"),
+        (
+            "table: gold.daily\ndeny: true\nfilter: a",
+            "error[P015]: `deny` hides the table altogether: there is nothing left to filter or mask",
+        ),
+        (
+            "table: gold.daily\nfor: []\ndeny: true",
+            "error[P015]: `for` is empty: this policy is for nobody\n  leave it out for everybody",
+        ),
+        (
+            "table: gold.daily\nmask: { a: hsah }",
+            "error[P005]: `mask.a` takes `hash`, `null`, `partial` or `{ sql: … }`, not `hsah`\n  did you mean `hash`?",
+        ),
+        (
+            "table: gold.dayly\ndeny: true",
+            "error[P013]: no model or source makes `gold.dayly`\n  did you mean `gold.daily` (models/gold/daily.sql)?",
+        ),
+        (
+            "table: daily\ndeny: true",
+            "error[P005]: `daily` is no table: write `namespace.name`, or `namespace.*` for all of a namespace",
+        ),
+        ("table: hr.people\ndeny: true", "warning[P013]: no model or source makes `hr.people`"),
+        ("table: gould.*\ndeny: true", "warning[P013]: no model or source makes `gould.*`\n  did you mean `gold.*`?"),
+    ] {
+        assert_eq!(told("policies/p.yaml", text), want, "{text}");
+    }
+}
+
+#[test]
+fn what_follows_from_a_broken_file_is_not_told() {
+    let folder = Folder::new(&[
+        ("sources/shop.yaml", "files: { orders: [ }"),
+        ("models/gold/daily.sql", ""),
+        ("checks/c.yaml", "- { table: bronze.shop_orders, checks: [] }\n- { table: gold.daily, checks: [] }\n"),
+        ("models/gold/daily.yml", "description: x"),
+    ]);
+    let codes: Vec<&str> = folder.load().1.iter().map(|p| p.code).collect();
+    assert_eq!(codes, ["P019", "P002"]);
+}
+
+#[test]
+fn a_bare_name_that_several_tables_have() {
+    let folder = Folder::new(&[
+        ("models/gold/orders.sql", "select 1"),
+        ("models/silver/orders.sql", "select 1"),
+        ("checks/c.yaml", "table: orders\nchecks: []"),
+    ]);
+    let want = "\
+error[P013]: `orders` could be `gold.orders` and `silver.orders`
+ --> checks/c.yaml:1:8
+  |
+1 | table: orders
+  |        ^^^^^^ which?
+  = hint: write it in full
+";
+    assert_eq!(folder.problems(), want);
+}

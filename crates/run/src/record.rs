@@ -1,0 +1,256 @@
+//! What is kept about runs, steps and checks, and under which keys.
+//!
+//! The records are JSON in the state store's spaces `Runs`, `Steps` and `Checks`, and are read as `system.runs`,
+//! `system.steps` and `system.checks`. Fields are only ever added, each with a default.
+
+use std::collections::BTreeMap;
+
+use polder_base::{RunId, Timestamp};
+use polder_diag::Diagnostic;
+use serde::{Deserialize, Serialize};
+
+use crate::{CheckFailure, CheckPassed, Fingerprint, RunStatus, StepError, StepKey, StepReport, StepStatus};
+
+/// A run, from its start on. Key: the run's number in 20 digits, so that text order is number order.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunRecord {
+    pub id: RunId,
+    /// The ref that the run publishes to.
+    pub target: String,
+    /// The ref that it writes to until then.
+    pub branch: String,
+    pub status: RunStatus,
+    /// Why it is held or failed, in one line.
+    #[serde(default)]
+    pub reason: Option<String>,
+    pub principal: String,
+    pub started: Timestamp,
+    /// What `run_time()` and `now()` are in every step of this run, also when it is resumed.
+    pub run_time: Timestamp,
+    #[serde(default)]
+    pub finished: Option<Timestamp>,
+    /// The target's commit that the run started from.
+    pub base: String,
+    /// The commit that the target moved to.
+    #[serde(default)]
+    pub commit: Option<String>,
+    /// The selection as it was typed; empty: everything.
+    #[serde(default)]
+    pub select: Vec<String>,
+    #[serde(default)]
+    pub exclude: Vec<String>,
+    #[serde(default)]
+    pub full_refresh: bool,
+    /// The environment of `polder.yaml` that was chosen.
+    #[serde(default)]
+    pub environment: Option<String>,
+    /// Values given on the command line for `var('name')`.
+    #[serde(default)]
+    pub vars: BTreeMap<String, serde_json::Value>,
+    /// The version of Polder that runs it.
+    pub version: String,
+    /// The commit of the project's git repository, and whether files differed from it.
+    #[serde(default)]
+    pub git_commit: Option<String>,
+    #[serde(default)]
+    pub git_dirty: bool,
+    /// The project's files as the run saw them: path → BLAKE3 hash of the text, the key in the space `Blobs`.
+    #[serde(default)]
+    pub files: BTreeMap<String, String>,
+    /// How many times the run was taken up again.
+    #[serde(default)]
+    pub resumed: u32,
+}
+
+impl RunRecord {
+    pub fn key(run: RunId) -> String {
+        format!("{:020}", run.0)
+    }
+
+    /// From when to when; up to `now` while it goes on.
+    pub fn elapsed_ms(&self, now: Timestamp) -> u64 {
+        millis(self.finished.unwrap_or(now).since(self.started))
+    }
+}
+
+/// A step of a run. Key: the run's number in 20 digits, `/`, the kind, `/`, the resource, and the partition in brackets.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StepRecord {
+    pub run: RunId,
+    pub step: StepKey,
+    pub status: StepStatus,
+    /// 1 for the first try; 0 when it was never tried.
+    pub attempt: u32,
+    #[serde(default)]
+    pub started: Option<Timestamp>,
+    #[serde(default)]
+    pub finished: Option<Timestamp>,
+    #[serde(default)]
+    pub fingerprint: Option<Fingerprint>,
+    #[serde(default)]
+    pub report: StepReport,
+    #[serde(default)]
+    pub failure: Option<StepFailure>,
+}
+
+impl StepRecord {
+    pub fn key(run: RunId, step: &StepKey) -> String {
+        let partition = step.partition.as_deref().map(|p| format!("[{p}]")).unwrap_or_default();
+        format!("{}{}/{}{partition}", Self::prefix(run), step.kind.as_str(), step.resource)
+    }
+
+    /// What the keys of all steps of a run start with.
+    pub fn prefix(run: RunId) -> String {
+        format!("{:020}/", run.0)
+    }
+
+    pub fn elapsed_ms(&self) -> u64 {
+        match (self.started, self.finished) {
+            (Some(started), Some(finished)) => millis(finished.since(started)),
+            _ => 0,
+        }
+    }
+}
+
+/// What kind of mistake stopped a step: it decides the exit code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FailureKind {
+    /// A check of severity `error` did not hold.
+    Check,
+    /// Files or data are wrong.
+    Data,
+    Environment,
+    Defect,
+}
+
+/// Why a step failed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StepFailure {
+    pub kind: FailureKind,
+    /// One line that stands alone.
+    pub message: String,
+    /// The whole problem, in the process that met it. It is written for readers of JSON and not read back.
+    #[serde(default, skip_deserializing, skip_serializing_if = "Option::is_none")]
+    pub diagnostic: Option<Box<Diagnostic>>,
+}
+
+impl StepFailure {
+    /// `None` for a step that was cancelled: that is no failure.
+    pub(crate) fn of(error: StepError) -> Option<Self> {
+        let message = error.to_string();
+        match error {
+            StepError::Data(diagnostic) => {
+                Some(Self { kind: FailureKind::Data, message, diagnostic: Some(diagnostic) })
+            }
+            StepError::Environment { .. } => Some(Self { kind: FailureKind::Environment, message, diagnostic: None }),
+            StepError::Defect(_) => Some(Self { kind: FailureKind::Defect, message, diagnostic: None }),
+            StepError::Cancelled => None,
+        }
+    }
+}
+
+/// How one check of a run came out. Key: the run's number in 20 digits, `/`, the table, `/`, the check's place in its
+/// step in 4 digits.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CheckRecord {
+    pub run: RunId,
+    /// The table that was checked, or the name of a check that is about no one table.
+    pub table: String,
+    pub check: String,
+    pub severity: String,
+    pub passed: bool,
+    #[serde(default)]
+    pub failed_rows: Option<u64>,
+    #[serde(default)]
+    pub total_rows: Option<u64>,
+    #[serde(default)]
+    pub detail: Option<String>,
+    #[serde(default)]
+    pub query: Option<String>,
+    pub file: String,
+    pub line: u32,
+    pub at: Timestamp,
+}
+
+impl CheckRecord {
+    pub fn key(run: RunId, table: &str, place: usize) -> String {
+        format!("{:020}/{table}/{place:04}", run.0)
+    }
+
+    fn failed(run: RunId, failure: &CheckFailure, at: Timestamp) -> Self {
+        Self {
+            run,
+            table: failure.table.clone(),
+            check: failure.check.clone(),
+            severity: failure.severity.clone(),
+            passed: false,
+            failed_rows: failure.failed_rows,
+            total_rows: failure.total_rows,
+            detail: failure.detail.clone(),
+            query: failure.query.clone(),
+            file: failure.file.clone(),
+            line: failure.line,
+            at,
+        }
+    }
+
+    fn passed(run: RunId, check: &CheckPassed, at: Timestamp) -> Self {
+        Self {
+            run,
+            table: check.table.clone(),
+            check: check.check.clone(),
+            severity: check.severity.clone(),
+            passed: true,
+            failed_rows: check.total_rows.map(|_| 0),
+            total_rows: check.total_rows,
+            detail: None,
+            query: None,
+            file: check.file.clone(),
+            line: check.line,
+            at,
+        }
+    }
+
+    /// The results that a step reports, each with its key.
+    pub fn of_step(step: &StepRecord) -> Vec<(String, Self)> {
+        let at = step.finished.or(step.started).unwrap_or_default();
+        let failures = step.report.failures.iter().map(|f| Self::failed(step.run, f, at));
+        let passed = step.report.passed.iter().map(|p| Self::passed(step.run, p, at));
+        failures
+            .chain(passed)
+            .enumerate()
+            .map(|(place, record)| (Self::key(step.run, &step.step.resource, place), record))
+            .collect()
+    }
+}
+
+/// What an equal step left behind, for the whole catalog. Key: the fingerprint.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FingerprintRecord {
+    pub output: crate::Output,
+    pub run: RunId,
+    pub step: StepKey,
+    pub at: Timestamp,
+}
+
+fn millis(duration: std::time::Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use polder_base::RunId;
+
+    use super::{RunRecord, StepRecord};
+    use crate::{StepKey, StepKind};
+
+    #[test]
+    fn keys_sort_as_runs_do() {
+        assert!(RunRecord::key(RunId(9)) < RunRecord::key(RunId(10)));
+        let mut step = StepKey::new(StepKind::Model, "gold.daily");
+        assert_eq!(StepRecord::key(RunId(7), &step), "00000000000000000007/model/gold.daily");
+        step.partition = Some("2026-11-20".to_owned());
+        assert_eq!(StepRecord::key(RunId(7), &step), "00000000000000000007/model/gold.daily[2026-11-20]");
+    }
+}

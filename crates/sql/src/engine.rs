@@ -1,0 +1,117 @@
+//! What all sessions of a process share.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use datafusion::execution::context::SessionConfig;
+use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
+use datafusion::logical_expr::AggregateUDF;
+use datafusion::logical_expr::registry::FunctionRegistry;
+use polder_catalog::{Catalog, CommitId};
+use polder_diag::Span;
+use polder_govern::{Policies, Policy};
+use polder_lake::Lake;
+
+use crate::govern::Governance;
+use crate::numbers::{CheckedNumbers, CheckedSum};
+use crate::session::Core;
+use crate::{Result, Session, SessionOptions, SqlError, functions, types};
+
+/// Limits of one session.
+#[derive(Debug, Clone, Default)]
+pub struct Limits {
+    /// Planning and running one statement.
+    pub timeout: Option<Duration>,
+    /// A statement that gives more rows is stopped with an error: rows are never cut off silently.
+    pub max_rows: Option<u64>,
+}
+
+/// Makes sessions over one lake.
+#[derive(Debug)]
+pub struct Engine {
+    lake: Arc<Lake>,
+    governance: Governance,
+    /// What is the same in every session; each statement starts from a copy.
+    state: SessionState,
+}
+
+impl Engine {
+    /// `policies` come from the server's project, never from a ref.
+    ///
+    /// # Errors
+    /// A policy whose filter or mask is no SQL expression, or whose table is no table name.
+    pub fn new(lake: Arc<Lake>, policies: Vec<Policy>) -> Result<Arc<Self>> {
+        let policies = Policies::new(policies).map_err(SqlError::Statement)?;
+        for policy in policies.iter() {
+            crate::govern::check_syntax(policy)?;
+        }
+        let state = base_state(&lake)?;
+        Ok(Arc::new(Self { lake, governance: Governance::new(policies), state }))
+    }
+
+    /// An engine for a project whose policies cannot be read: only the platform itself sees any table until they can.
+    ///
+    /// # Errors
+    /// None that a project could cause.
+    pub fn closed(lake: Arc<Lake>) -> Result<Arc<Self>> {
+        let everything = Policy {
+            table: "*".to_owned(),
+            principals: vec!["*".to_owned()],
+            except: Vec::new(),
+            deny: true,
+            row_filter: None,
+            masks: BTreeMap::new(),
+            span: Span::file(&"policies".into()),
+        };
+        Self::new(lake, vec![everything])
+    }
+
+    pub fn lake(&self) -> &Arc<Lake> {
+        &self.lake
+    }
+
+    /// Opens a session at a ref. What the ref shows is fixed now: a session reads one commit.
+    pub async fn session(self: &Arc<Self>, options: SessionOptions) -> Result<Session> {
+        let at = self.catalog().resolve(&options.at).await?;
+        self.session_at(at, options).await
+    }
+
+    /// Opens a session at a commit; `options.at` names the ref that it is shown on.
+    pub async fn session_at(self: &Arc<Self>, at: CommitId, options: SessionOptions) -> Result<Session> {
+        self.governance.refresh(self.catalog()).await?;
+        Ok(Session::new(Core::new(Arc::clone(self), at, options)))
+    }
+
+    pub(crate) fn catalog(&self) -> &Catalog {
+        self.lake.catalog()
+    }
+
+    pub(crate) fn governance(&self) -> &Governance {
+        &self.governance
+    }
+
+    pub(crate) fn state(&self) -> &SessionState {
+        &self.state
+    }
+}
+
+/// A session state with Polder's numbers, times and names.
+fn base_state(lake: &Lake) -> Result<SessionState> {
+    let mut config = SessionConfig::new().with_information_schema(false).with_create_default_catalog_and_schema(false);
+    let options = config.options_mut();
+    options.execution.time_zone = Some(types::UTC.to_owned());
+    options.execution.collect_statistics = true;
+    options.sql_parser.parse_float_as_decimal = true;
+    options.sql_parser.collect_spans = true;
+    options.sql_parser.enable_ident_normalization = true;
+    let mut state = SessionStateBuilder::new()
+        .with_config(config)
+        .with_runtime_env(Arc::clone(lake.runtime()))
+        .with_default_features()
+        .with_analyzer_rule(Arc::new(CheckedNumbers::new()))
+        .build();
+    functions::register_common(&mut state)?;
+    state.register_udaf(Arc::new(AggregateUDF::new_from_impl(CheckedSum::default())))?;
+    Ok(state)
+}

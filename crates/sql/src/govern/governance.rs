@@ -1,0 +1,94 @@
+//! The policies of an engine, and which tables they are bound to.
+
+use parking_lot::RwLock;
+use polder_base::TableName;
+use polder_catalog::{Catalog, CommitId, Entry, EntryKey, MAIN};
+use polder_govern::{Bindings, Decision, Policies, Principal};
+use polder_store::{Batch, Space};
+
+use crate::Result;
+
+/// Keys of the state store that hold bindings: this, the table's UUID, `/`, the name that a policy knew it by.
+const BINDING: &str = "governed/";
+
+#[derive(Debug)]
+pub(crate) struct Governance {
+    policies: Policies,
+    bound: RwLock<Bound>,
+}
+
+#[derive(Debug, Default)]
+struct Bound {
+    bindings: Bindings,
+    /// The commit of `main` that the bindings were last taken from.
+    seen: Option<CommitId>,
+    loaded: bool,
+}
+
+impl Governance {
+    pub(crate) fn new(policies: Policies) -> Self {
+        Self { policies, bound: RwLock::default() }
+    }
+
+    /// What a principal may see of a table, by its name and by the names that it was known under.
+    pub(crate) fn decide(&self, principal: &Principal, name: &TableName, uuid: Option<&str>) -> Decision {
+        if self.policies.is_empty() || principal.system {
+            return Decision::default();
+        }
+        let bound = self.bound.read();
+        let former = uuid.into_iter().flat_map(|uuid| bound.bindings.names(uuid));
+        self.policies.decide(principal, std::iter::once(name).chain(former))
+    }
+
+    /// Binds the tables that policies name on `main` by their UUIDs, for good: a table that is renamed, or shown under
+    /// another name by a branch, stays governed.
+    pub(crate) async fn refresh(&self, catalog: &Catalog) -> Result<()> {
+        if self.policies.is_empty() {
+            return Ok(());
+        }
+        let head = catalog.resolve(MAIN).await?;
+        if self.bound.read().seen.as_ref() == Some(&head) {
+            return Ok(());
+        }
+        if !self.bound.read().loaded {
+            self.load(catalog).await?;
+        }
+        let named = catalog.entries(&head).await?.into_iter().filter_map(|(key, entry)| match (key, entry) {
+            (EntryKey::Relation(name), Entry::Table(table)) if self.policies.mention(&name) => Some((table.uuid, name)),
+            (EntryKey::Relation(name), Entry::View(view)) if self.policies.mention(&name) => Some((view.uuid, name)),
+            _ => None,
+        });
+        let news: Vec<(String, TableName)> = {
+            let mut bound = self.bound.write();
+            named.filter(|(uuid, name)| bound.bindings.bind(uuid, name)).collect()
+        };
+        if !news.is_empty() {
+            let batch = news.iter().fold(Batch::new(), |batch, (uuid, name)| {
+                batch.put(Space::Meta, format!("{BINDING}{uuid}/{name}"), Vec::new())
+            });
+            catalog.state().apply(batch).await?;
+        }
+        self.bound.write().seen = Some(head);
+        Ok(())
+    }
+
+    async fn load(&self, catalog: &Catalog) -> Result<()> {
+        const PAGE: usize = 1000;
+        let mut after: Option<String> = None;
+        loop {
+            let page = catalog.state().scan(Space::Meta, BINDING, after.as_deref(), PAGE).await?;
+            let mut bound = self.bound.write();
+            for (key, _) in &page {
+                let binding = key.strip_prefix(BINDING).and_then(|rest| rest.split_once('/'));
+                if let Some((uuid, Ok(name))) = binding.map(|(uuid, name)| (uuid, name.parse::<TableName>())) {
+                    bound.bindings.bind(uuid, &name);
+                }
+            }
+            if page.len() < PAGE {
+                bound.loaded = true;
+                return Ok(());
+            }
+            after = page.last().map(|(key, _)| key.clone());
+        }
+    }
+}

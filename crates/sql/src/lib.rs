@@ -1,0 +1,30 @@
+//! SQL: sessions, planning, policy. [`Session`] is the only way to run SQL in Polder.
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+pub mod codes;
+mod context;
+mod describe;
+mod engine;
+mod error;
+mod files;
+mod functions;
+mod govern;
+mod limit;
+mod numbers;
+mod resolve;
+mod scanned;
+mod session;
+mod statement;
+mod summarize;
+mod system;
+mod types;
+
+pub use engine::{Engine, Limits};
+pub use error::SqlError;
+pub use polder_govern::Principal;
+pub use scanned::{ScannedTable, is_volatile, normalised_plan, scanned_tables};
+pub use session::{QueryResult, Session, SessionOptions};
+pub use statement::{FILE, Reference, references, table_references};
+
+pub type Result<T, E = SqlError> = std::result::Result<T, E>;

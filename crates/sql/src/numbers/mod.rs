@@ -1,0 +1,12 @@
+//! Numbers that people can trust: an overflow is an error, never a wrapped number.
+//!
+//! DataFusion computes `+`, `-`, `*` and `-x` of integers modulo 2^n, also when it folds constants, and `sum` too. An
+//! analyzer rule puts checked functions in place of the operators once types are settled, so that every later use of
+//! the expression (folding, pushdown, execution) is checked; `sum` is registered anew.
+
+mod arithmetic;
+mod rule;
+mod sum;
+
+pub(crate) use rule::CheckedNumbers;
+pub(crate) use sum::CheckedSum;

@@ -1,0 +1,209 @@
+//! A session: principal, ref, policies.
+
+use std::sync::Arc;
+
+use chrono::DateTime;
+use datafusion::arrow::datatypes::{Schema, SchemaRef};
+use datafusion::execution::context::SessionState;
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_plan::common::spawn_buffered;
+use datafusion::physical_plan::{ExecutionPlan, SendableRecordBatchStream, execute_stream, execute_stream_partitioned};
+use datafusion::prelude::SessionConfig;
+use datafusion::sql::sqlparser::ast::{Query, Statement};
+use polder_base::Timestamp;
+use polder_catalog::CommitId;
+use polder_govern::Principal;
+use tokio::time::Instant;
+
+use crate::context::{Context, Tables};
+use crate::limit::Limited;
+use crate::resolve::{Resolver, Rights};
+use crate::statement::{self, Kind, Parsed};
+use crate::{Engine, Limits, Result, SqlError, describe, functions, summarize, types};
+
+/// What a session is opened with.
+#[derive(Debug, Clone)]
+pub struct SessionOptions {
+    pub principal: Principal,
+    /// A ref as people write it: `main`, `run/12`, `main@2026-11-20`, a commit's hash.
+    pub at: String,
+    /// What `run_time()`, `now()` and `current_date` are; the time of the statement unless set.
+    pub run_time: Option<Timestamp>,
+    /// The schema of names that have none. `gold` unless set; then `silver`, then `bronze` are tried.
+    pub default_namespace: Option<String>,
+    /// `FROM 'x.csv'`: for the person at the command line only.
+    pub allow_files: bool,
+    pub limits: Limits,
+}
+
+impl SessionOptions {
+    /// A session of a principal at a ref, without files and without limits.
+    pub fn new(principal: Principal, at: impl Into<String>) -> Self {
+        Self {
+            principal,
+            at: at.into(),
+            run_time: None,
+            default_namespace: None,
+            allow_files: false,
+            limits: Limits::default(),
+        }
+    }
+
+    /// A session of the platform itself, as runs and checks use it.
+    pub fn system(at: impl Into<String>, run_time: Timestamp) -> Self {
+        Self { run_time: Some(run_time), ..Self::new(Principal::system(), at) }
+    }
+}
+
+/// Rows of a statement, as they come. Dropping the stream cancels the statement.
+pub struct QueryResult {
+    pub schema: SchemaRef,
+    pub stream: SendableRecordBatchStream,
+}
+
+impl std::fmt::Debug for QueryResult {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("QueryResult").field("schema", &self.schema).finish_non_exhaustive()
+    }
+}
+
+/// What a session fixes.
+#[derive(Debug)]
+pub(crate) struct Core {
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) at: CommitId,
+    pub(crate) options: SessionOptions,
+    /// Where names without a schema are looked for, in this order.
+    pub(crate) namespaces: Vec<String>,
+}
+
+/// Batches that a query is ahead of whoever reads them.
+const AHEAD: usize = 2;
+
+/// Layers in the order in which people mean them.
+const LAYERS: [&str; 3] = ["gold", "silver", "bronze"];
+
+/// Where names without a schema are looked for: in `first`, then in the layers.
+pub(crate) fn search_order(first: Option<&str>) -> Vec<String> {
+    first.into_iter().chain(LAYERS.into_iter().filter(|layer| Some(*layer) != first)).map(str::to_owned).collect()
+}
+
+impl Core {
+    pub(crate) fn new(engine: Arc<Engine>, at: CommitId, options: SessionOptions) -> Self {
+        let namespaces = search_order(options.default_namespace.as_deref());
+        Self { engine, at, options, namespaces }
+    }
+
+    /// A fresh state for one statement.
+    fn state(&self) -> Result<SessionState> {
+        let mut state = self.engine.state().clone();
+        let now = self.options.run_time.unwrap_or_else(|| self.engine.catalog().system().now());
+        functions::register(&mut state, &self.options.principal.name, now)?;
+        let config = Arc::clone(state.config_options());
+        let props = state.execution_props_mut();
+        props.mark_start_execution(config);
+        props.query_execution_start_time = DateTime::from_timestamp_micros(now.micros());
+        Ok(state)
+    }
+}
+
+/// The only way to run SQL. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Session {
+    core: Arc<Core>,
+}
+
+impl Session {
+    pub(crate) fn new(core: Core) -> Self {
+        Self { core: Arc::new(core) }
+    }
+
+    /// The commit that this session reads.
+    pub fn at(&self) -> &CommitId {
+        &self.core.at
+    }
+
+    pub fn options(&self) -> &SessionOptions {
+        &self.core.options
+    }
+
+    /// Runs one statement.
+    ///
+    /// # Errors
+    /// A statement that is wrong, denied, or too much for the session's limits. Errors that come while rows flow are
+    /// in the stream; [`SqlError::from`] tells what kind they are.
+    pub async fn query(&self, sql: &str) -> Result<QueryResult> {
+        let deadline = self.core.options.limits.timeout.map(|timeout| Instant::now() + timeout);
+        let prepared = async {
+            let state = self.core.state()?;
+            let plan = self.plan_with(&state, sql).await?;
+            let physical = state.create_physical_plan(&plan).await?;
+            // A task of its own: the deadline comes also while an operator works long on one batch.
+            Ok::<_, SqlError>(spawn_buffered(execute_stream(physical, state.task_ctx())?, AHEAD))
+        };
+        let stream = match deadline {
+            Some(deadline) => tokio::time::timeout_at(deadline, prepared).await.map_err(|_| self.timed_out())??,
+            None => prepared.await?,
+        };
+        let schema = stream.schema();
+        let stream = Limited::new(stream, deadline, &self.core.options.limits);
+        Ok(QueryResult { schema, stream: Box::pin(stream) })
+    }
+
+    fn timed_out(&self) -> SqlError {
+        SqlError::Limit(crate::limit::timeout_message(&self.core.options.limits))
+    }
+
+    /// Plans one statement, policies applied, without running it. The plan's types are settled; it is not optimised.
+    ///
+    /// # Errors
+    /// A statement that is wrong or denied.
+    pub async fn plan(&self, sql: &str) -> Result<LogicalPlan> {
+        self.plan_with(&self.core.state()?, sql).await
+    }
+
+    /// The columns that a statement gives, as Arrow fields.
+    pub async fn schema(&self, sql: &str) -> Result<SchemaRef> {
+        let plan = self.plan(sql).await?;
+        Ok(Arc::new(Schema::clone(plan.schema().as_arrow())))
+    }
+
+    /// Optimises a logical plan and gives the physical one.
+    pub async fn physical(&self, plan: &LogicalPlan) -> Result<Arc<dyn ExecutionPlan>> {
+        Ok(self.core.state()?.create_physical_plan(plan).await?)
+    }
+
+    /// Runs a physical plan, one stream for each of its partitions.
+    pub fn execute(&self, plan: &Arc<dyn ExecutionPlan>) -> Result<Vec<SendableRecordBatchStream>> {
+        Ok(execute_stream_partitioned(Arc::clone(plan), self.core.state()?.task_ctx())?)
+    }
+
+    /// The settings of statements, for those who build physical plans of their own.
+    pub fn config(&self) -> &SessionConfig {
+        self.core.engine.state().config()
+    }
+
+    async fn plan_with(&self, state: &SessionState, sql: &str) -> Result<LogicalPlan> {
+        let parsed = statement::parse(sql)?;
+        let rights = if self.core.options.principal.system { Rights::Definer } else { Rights::Principal };
+        let resolver = Resolver::new(&self.core, state, rights);
+        let tables = resolver.tables(&parsed.relations, Some(&parsed.text)).await?;
+        let Parsed { text, kind, .. } = parsed;
+        let planned = match kind {
+            Kind::Query(query) => query_plan(state, &tables, *query).and_then(types::with_result_types),
+            Kind::Explain(explain) => Context::new(state, &tables).statement(*explain),
+            Kind::Describe(query) => query_plan(state, &tables, *query).and_then(|plan| describe::plan(plan.schema())),
+            Kind::Summarize(query) => query_plan(state, &tables, *query).and_then(|plan| summarize::plan(state, plan)),
+        };
+        let settled = planned.and_then(|plan| match plan {
+            // The optimiser shows the analysis of the plan inside.
+            LogicalPlan::Explain(_) | LogicalPlan::Analyze(_) => Ok(plan),
+            plan => state.analyzer().execute_and_check(plan, state.config_options(), |_, _| {}),
+        });
+        settled.map_err(|error| SqlError::of_planning(error, &text))
+    }
+}
+
+fn query_plan(state: &SessionState, tables: &Tables, query: Query) -> datafusion::common::Result<LogicalPlan> {
+    Context::new(state, tables).statement(Statement::Query(Box::new(query)))
+}

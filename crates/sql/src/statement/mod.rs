@@ -1,0 +1,184 @@
+//! From text to a statement that can be planned: one query, its tables known by place, its versions taken out.
+
+mod kind;
+mod references;
+mod relations;
+mod text;
+mod version;
+
+use datafusion::sql::sqlparser::ast::{Expr, Ident, Query, Statement};
+use datafusion::sql::sqlparser::dialect::GenericDialect;
+use datafusion::sql::sqlparser::parser::{Parser, ParserError};
+use datafusion::sql::sqlparser::tokenizer::{Location, Span as TokenSpan, Token, TokenWithSpan, Tokenizer, Word};
+use polder_diag::Diagnostic;
+
+pub use references::{Reference, references, table_references};
+pub(crate) use relations::{Relation, relations};
+pub use text::FILE;
+pub(crate) use text::Text;
+pub(crate) use version::At;
+
+use crate::{Result, SqlError, codes};
+
+/// How deep brackets and subqueries may be nested.
+const RECURSION_LIMIT: usize = 128;
+
+/// A statement, and the tables that it names.
+#[derive(Debug)]
+pub(crate) struct Parsed {
+    pub(crate) text: Text,
+    pub(crate) kind: Kind,
+    pub(crate) relations: Vec<Relation>,
+}
+
+/// What a person may ask for.
+#[derive(Debug)]
+pub(crate) enum Kind {
+    Query(Box<Query>),
+    /// `EXPLAIN [ANALYZE]` of a query.
+    Explain(Box<Statement>),
+    /// `DESCRIBE`: the columns of a query.
+    Describe(Box<Query>),
+    /// `SUMMARIZE`: a row about each column of a query.
+    Summarize(Box<Query>),
+}
+
+/// Parses one statement.
+pub(crate) fn parse(sql: &str) -> Result<Parsed> {
+    let text = Text::new(sql);
+    parse_text(&text).map(|(kind, relations)| Parsed { text, kind, relations }).map_err(SqlError::statement)
+}
+
+fn parse_text(text: &Text) -> Result<(Kind, Vec<Relation>), Box<Diagnostic>> {
+    let tokens = tokenize(text)?;
+    let (tokens, versions) = version::extract(tokens, text)?;
+    let (tokens, summarize) = take_summarize(tokens);
+    let statement = parse_tokens(tokens, text)?;
+    let mut kind = kind::of(statement, summarize, text)?;
+    let relations = relations(&mut kind, versions, text)?;
+    Ok((kind, relations))
+}
+
+fn tokenize(text: &Text) -> Result<Vec<TokenWithSpan>, Box<Diagnostic>> {
+    let tokens = Tokenizer::new(&GenericDialect {}, &text.sql).tokenize_with_location();
+    tokens.map(without_empty_brackets).map_err(|error| {
+        let start = text.at(error.location);
+        Box::new(text.problem(codes::SYNTAX, text.word_at(start), lower_first(&error.message)))
+    })
+}
+
+/// Functions that SQL writes without brackets: the parser takes them only so, and people write `current_user()`.
+const BARE_FUNCTIONS: [&str; 3] = ["current_user", "session_user", "user"];
+
+fn without_empty_brackets(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    let mut kept: Vec<TokenWithSpan> = Vec::with_capacity(tokens.len());
+    for token in tokens {
+        let empty = token.token == Token::RParen
+            && matches!(kept.as_slice(), [.., function, bracket]
+                if bracket.token == Token::LParen && is_word(function, &BARE_FUNCTIONS));
+        if empty {
+            kept.pop();
+        } else {
+            kept.push(token);
+        }
+    }
+    kept
+}
+
+fn parse_tokens(tokens: Vec<TokenWithSpan>, text: &Text) -> Result<Statement, Box<Diagnostic>> {
+    let mut parser =
+        Parser::new(&GenericDialect {}).with_recursion_limit(RECURSION_LIMIT).with_tokens_with_locations(tokens);
+    let mut statements = parser.parse_statements().map_err(|error| parse_problem(&error, text))?;
+    let end = text.sql.len();
+    match statements.len() {
+        1 => Ok(statements.remove(0)),
+        0 => Err(Box::new(text.problem(codes::SYNTAX, end..end, "there is no statement"))),
+        n => Err(Box::new(
+            text.problem(codes::SYNTAX, 0..0, format!("{n} statements at once, and one was expected"))
+                .hint("send them one after the other"),
+        )),
+    }
+}
+
+/// `SUMMARIZE t` and `SUMMARIZE SELECT …` become queries: DataFusion knows neither.
+fn take_summarize(mut tokens: Vec<TokenWithSpan>) -> (Vec<TokenWithSpan>, bool) {
+    let mut words = (0..tokens.len()).filter(|i| !matches!(tokens[*i].token, Token::Whitespace(_)));
+    let (Some(first), second) = (words.next(), words.next()) else {
+        return (tokens, false);
+    };
+    if !is_word(&tokens[first], &["summarize"]) {
+        return (tokens, false);
+    }
+    let query = second.is_some_and(|i| {
+        is_word(&tokens[i], &["select", "with", "values", "from", "table"]) || tokens[i].token == Token::LParen
+    });
+    let span = tokens[first].span;
+    let replacement: Vec<TokenWithSpan> = if query { Vec::new() } else { select_all_from(span) };
+    tokens.splice(first..=first, replacement);
+    (tokens, true)
+}
+
+fn select_all_from(span: TokenSpan) -> Vec<TokenWithSpan> {
+    [Token::make_keyword("SELECT"), Token::Mul, Token::make_keyword("FROM")]
+        .into_iter()
+        .map(|token| TokenWithSpan::new(token, span))
+        .collect()
+}
+
+fn is_word(token: &TokenWithSpan, words: &[&str]) -> bool {
+    matches!(&token.token, Token::Word(Word { value, quote_style: None, .. })
+        if words.iter().any(|word| value.eq_ignore_ascii_case(word)))
+}
+
+/// The parser tells places at the end of its messages: `… at Line: 1, Column: 15`.
+fn parse_problem(error: &ParserError, text: &Text) -> Diagnostic {
+    let message = match error {
+        ParserError::TokenizerError(message) | ParserError::ParserError(message) => message.as_str(),
+        ParserError::RecursionLimitExceeded => "the statement is nested too deeply",
+    };
+    let (message, range) = match place(message) {
+        Some((message, location)) => (message, text.word_at(text.at(location))),
+        None => (message, text.sql.len()..text.sql.len()),
+    };
+    text.problem(codes::SYNTAX, range, lower_first(message))
+}
+
+fn place(message: &str) -> Option<(&str, Location)> {
+    let (before, place) = message.rsplit_once(" at Line: ")?;
+    let (line, column) = place.split_once(", Column: ")?;
+    Some((before, Location::new(line.trim().parse().ok()?, column.trim().parse().ok()?)))
+}
+
+fn lower_first(message: &str) -> String {
+    let mut chars = message.trim().chars();
+    chars.next().map_or_else(String::new, |first| first.to_lowercase().chain(chars).collect())
+}
+
+/// Parses an expression that stands alone, such as a policy's row filter.
+pub(crate) fn parse_expression(sql: &str) -> Result<(Text, Expr, Vec<Relation>)> {
+    let text = Text::new(sql);
+    let parsed = || -> Result<_, Box<Diagnostic>> {
+        let tokens = tokenize(&text)?;
+        let mut parser =
+            Parser::new(&GenericDialect {}).with_recursion_limit(RECURSION_LIMIT).with_tokens_with_locations(tokens);
+        let mut expr = parser.parse_expr().map_err(|error| parse_problem(&error, &text))?;
+        let rest = parser.peek_token();
+        if rest.token != Token::EOF {
+            let start = text.at(rest.span.start);
+            return Err(Box::new(text.problem(
+                codes::SYNTAX,
+                text.word_at(start),
+                format!("expected one expression, found `{}`", rest.token),
+            )));
+        }
+        let relations = relations::of_expression(&mut expr, &text)?;
+        Ok((expr, relations))
+    };
+    let (expr, relations) = parsed().map_err(SqlError::statement)?;
+    Ok((text, expr, relations))
+}
+
+/// The names of a statement's parts, lower case unless quoted.
+pub(crate) fn normalise(ident: &Ident) -> String {
+    if ident.quote_style.is_some() { ident.value.clone() } else { ident.value.to_lowercase() }
+}

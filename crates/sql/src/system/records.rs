@@ -1,0 +1,146 @@
+//! Records of runs: `system.runs`, `system.steps`, `system.checks`.
+
+use datafusion::arrow::array::RecordBatch;
+use datafusion::common::Result as DfResult;
+use polder_base::{RunId, Timestamp};
+use polder_run::{CheckRecord, RunRecord, StepRecord};
+use polder_store::{Space, StoreError};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::Reader;
+use super::columns::Columns;
+use super::wanted::Wanted;
+use crate::Result;
+
+/// A record, and whether all of it may be told.
+pub(super) struct Told<R> {
+    record: R,
+    open: bool,
+}
+
+impl<R> Told<R> {
+    /// What counts or quotes rows.
+    fn count(&self, f: impl Fn(&R) -> Option<u64>) -> Option<u64> {
+        if self.open { f(&self.record) } else { None }
+    }
+
+    fn text(&self, f: impl Fn(&R) -> Option<String>) -> Option<String> {
+        if self.open { f(&self.record) } else { None }
+    }
+}
+
+impl Reader {
+    pub(super) async fn read_runs(&self, wanted: &Wanted) -> Result<Vec<RunRecord>> {
+        let prefix = wanted.run.map_or_else(String::new, |run| RunRecord::key(RunId(run)));
+        self.records(Space::Runs, &prefix).await
+    }
+
+    pub(super) async fn read_steps(&self, wanted: &Wanted) -> Result<Vec<Told<StepRecord>>> {
+        let prefix = wanted.run.map_or_else(String::new, |run| StepRecord::prefix(RunId(run)));
+        let records: Vec<StepRecord> = self.records(Space::Steps, &prefix).await?;
+        let told = |record: StepRecord| Told { open: self.is_open(&record.step.resource), record };
+        Ok(records.into_iter().map(told).collect())
+    }
+
+    pub(super) async fn read_checks(&self, wanted: &Wanted) -> Result<Vec<Told<CheckRecord>>> {
+        let prefix = wanted.run.map_or_else(String::new, |run| StepRecord::prefix(RunId(run)));
+        let records: Vec<CheckRecord> = self.records(Space::Checks, &prefix).await?;
+        let told = |record: CheckRecord| Told { open: self.is_open(&record.table), record };
+        Ok(records.into_iter().map(told).collect())
+    }
+
+    async fn records<R: DeserializeOwned>(&self, space: Space, prefix: &str) -> Result<Vec<R>> {
+        const PAGE: usize = 1000;
+        let state = self.catalog().state();
+        let (mut records, mut after) = (Vec::new(), None::<String>);
+        loop {
+            let page = state.scan(space, prefix, after.as_deref(), PAGE).await?;
+            for (key, bytes) in &page {
+                let record = serde_json::from_slice(bytes)
+                    .map_err(|e| StoreError::Corrupt { path: format!("{space:?} {key}"), detail: e.to_string() })?;
+                records.push(record);
+            }
+            match page.into_iter().next_back() {
+                Some((last, _)) if records.len() % PAGE == 0 => after = Some(last),
+                _ => return Ok(records),
+            }
+        }
+    }
+}
+
+/// The name that an enum of the records has in JSON: `published`, `reused`.
+fn word(value: &impl serde::Serialize) -> Option<String> {
+    match serde_json::to_value(value) {
+        Ok(Value::String(word)) => Some(word),
+        _ => None,
+    }
+}
+
+pub(super) fn runs(rows: &[RunRecord], now: Timestamp) -> DfResult<RecordBatch> {
+    Columns::of(rows)
+        .count("run", |r| Some(r.id.0))
+        .text("status", |r| word(&r.status))
+        .text("reason", |r| r.reason.as_deref())
+        .text("target", |r| Some(r.target.as_str()))
+        .text("branch", |r| Some(r.branch.as_str()))
+        .text("principal", |r| Some(r.principal.as_str()))
+        .time("started", |r| Some(r.started))
+        .time("finished", |r| r.finished)
+        .count("elapsed_ms", |r| Some(r.elapsed_ms(now)))
+        .time("run_time", |r| Some(r.run_time))
+        .text("base", |r| Some(r.base.as_str()))
+        .text("published", |r| r.commit.as_deref())
+        .text("selection", |r| Some(selection(r)))
+        .boolean("full_refresh", |r| Some(r.full_refresh))
+        .text("environment", |r| r.environment.as_deref())
+        .text("version", |r| Some(r.version.as_str()))
+        .text("git_commit", |r| r.git_commit.as_deref())
+        .boolean("git_dirty", |r| Some(r.git_dirty))
+        .count("resumed", |r| Some(u64::from(r.resumed)))
+        .batch()
+}
+
+/// As it was typed: `silver.* --exclude silver.tmp`.
+fn selection(run: &RunRecord) -> String {
+    let mut words = run.select.clone();
+    words.extend(run.exclude.iter().flat_map(|name| ["--exclude".to_owned(), name.clone()]));
+    words.join(" ")
+}
+
+pub(super) fn steps(rows: &[Told<StepRecord>]) -> DfResult<RecordBatch> {
+    Columns::of(rows)
+        .count("run", |s| Some(s.record.run.0))
+        .text("kind", |s| Some(s.record.step.kind.as_str()))
+        .text("resource", |s| Some(s.record.step.resource.as_str()))
+        .text("partition", |s| s.record.step.partition.as_deref())
+        .text("status", |s| word(&s.record.status))
+        .count("attempt", |s| Some(u64::from(s.record.attempt)))
+        .time("started", |s| s.record.started)
+        .time("finished", |s| s.record.finished)
+        .count("elapsed_ms", |s| s.record.finished.map(|_| s.record.elapsed_ms()))
+        .count("rows", |s| s.count(|r| r.report.rows))
+        .count("rejected", |s| s.count(|r| Some(r.report.rejected)))
+        .count("bytes", |s| s.count(|r| r.report.bytes))
+        .text("note", |s| s.text(|r| r.report.note.clone()))
+        .text("error", |s| s.text(|r| r.failure.as_ref().map(|failure| failure.message.clone())))
+        .text("fingerprint", |s| s.record.fingerprint.as_ref().map(|f| f.0.as_str()))
+        .batch()
+}
+
+pub(super) fn checks(rows: &[Told<CheckRecord>]) -> DfResult<RecordBatch> {
+    Columns::of(rows)
+        .count("run", |c| Some(c.record.run.0))
+        .text("resource", |c| Some(c.record.table.as_str()))
+        .text("check_name", |c| c.text(|r| Some(r.check.clone())))
+        .text("severity", |c| Some(c.record.severity.as_str()))
+        .boolean("passed", |c| Some(c.record.passed))
+        .count("failed_rows", |c| c.count(|r| r.failed_rows))
+        .count("total_rows", |c| c.count(|r| r.total_rows))
+        .text("detail", |c| c.text(|r| r.detail.clone()))
+        .text("query", |c| c.text(|r| r.query.clone()))
+        .text("file", |c| Some(c.record.file.as_str()))
+        .count("line", |c| Some(u64::from(c.record.line)))
+        .time("at", |c| Some(c.record.at))
+        .batch()
+}

@@ -1,0 +1,125 @@
+//! Integers that overflow: wherever it happens, it is an error and never a wrapped number.
+
+use crate::fixture::{Fixture, error, lines, one};
+
+const MAX: &str = "9223372036854775807";
+
+#[tokio::test]
+async fn arithmetic_is_checked_when_folded_and_when_run() {
+    let fixture = Fixture::empty(Vec::new()).await;
+    let session = fixture.platform().await;
+    for sql in [
+        // Folded while planning.
+        format!("SELECT {MAX} + 1"),
+        format!("SELECT -{MAX} - 2"),
+        format!("SELECT {MAX} * 2"),
+        "SELECT -CAST('-9223372036854775808' AS BIGINT)".to_owned(),
+        // Run over rows.
+        format!("SELECT x + 1 FROM (VALUES ({MAX}), (1)) AS t(x)"),
+        format!("SELECT 1 + x FROM (VALUES ({MAX}), (1)) AS t(x)"),
+        format!("SELECT x + x FROM (VALUES ({MAX}), (1)) AS t(x)"),
+        format!("SELECT x * 3 FROM (VALUES ({MAX}), (1)) AS t(x)"),
+        "SELECT -x FROM (VALUES (CAST('-9223372036854775808' AS BIGINT)), (1)) AS t(x)".to_owned(),
+        "SELECT abs(x) FROM (VALUES (CAST('-9223372036854775808' AS BIGINT)), (1)) AS t(x)".to_owned(),
+        "SELECT CAST(x AS INT) + CAST(1 AS INT) FROM (VALUES (2147483647), (1)) AS t(x)".to_owned(),
+        // In every clause.
+        format!("SELECT count(*) FROM (VALUES ({MAX}), (1)) AS t(x) WHERE x + 1 > 0"),
+        format!("SELECT x + 1, count(*) FROM (VALUES ({MAX}), (1)) AS t(x) GROUP BY x + 1"),
+        format!("SELECT x FROM (VALUES ({MAX}), (1)) AS t(x) ORDER BY x + 1"),
+        format!("SELECT max(x + 1) FROM (VALUES ({MAX}), (1)) AS t(x)"),
+        format!("SELECT sum(x + 1) OVER () FROM (VALUES ({MAX}), (1)) AS t(x)"),
+        format!("SELECT * FROM (VALUES ({MAX}), (1)) AS t(x) JOIN (VALUES (1)) AS u(y) ON t.x + 1 = u.y"),
+        format!("SELECT (SELECT max(x + 1) FROM (VALUES ({MAX}), (1)) AS t(x))"),
+        format!("SELECT 1 WHERE EXISTS (SELECT 1 FROM (VALUES ({MAX}), (1)) AS t(x) WHERE x * 2 > 5)"),
+        format!("WITH t AS (SELECT {MAX} AS x) SELECT x + 1 FROM t"),
+        format!("VALUES ({MAX} + 1)"),
+    ] {
+        let message = error(&session, &sql).await;
+        assert!(message.to_lowercase().contains("overflow"), "{sql}: {message}");
+    }
+}
+
+#[tokio::test]
+async fn casts_and_division_fail_rather_than_lie() {
+    let fixture = Fixture::empty(Vec::new()).await;
+    let session = fixture.platform().await;
+    for sql in [
+        "SELECT CAST(x AS INT) FROM (VALUES (3000000000)) AS t(x)",
+        "SELECT CAST('abc' AS BIGINT)",
+        "SELECT 1 / 0",
+        "SELECT 1 % 0",
+        "SELECT 10 / x FROM (VALUES (0), (1)) AS t(x)",
+        "SELECT CAST(x AS DECIMAL(3, 1)) FROM (VALUES (1234.5)) AS t(x)",
+    ] {
+        error(&session, sql).await;
+    }
+    assert_eq!(one(&session, "SELECT TRY_CAST('abc' AS BIGINT)").await, "NULL");
+}
+
+#[tokio::test]
+async fn a_sum_is_exact_or_an_error() {
+    let fixture = Fixture::empty(Vec::new()).await;
+    let session = fixture.platform().await;
+    let values = format!("(VALUES ('a', {MAX}), ('a', 1), ('a', -5), ('b', 2), ('b', NULL)) AS t(g, x)");
+    // Beyond the range on the way, within it at the end.
+    assert_eq!(one(&session, &format!("SELECT sum(x) FROM {values}")).await, "9223372036854775805");
+    assert_eq!(
+        lines(&session, &format!("SELECT g, sum(x) FROM {values} GROUP BY g ORDER BY g")).await,
+        ["a|9223372036854775803", "b|2"]
+    );
+    assert_eq!(
+        one(&session, &format!("SELECT arrow_typeof(sum(x)), arrow_typeof(sum(CAST(1 AS INT))) FROM {values}")).await,
+        "Int64|Int64"
+    );
+    for sql in [
+        format!("SELECT sum(x) FROM (VALUES ({MAX}), (1)) AS t(x)"),
+        format!("SELECT g, sum(x) FROM (VALUES (1, {MAX}), (1, 1), (2, 1)) AS t(g, x) GROUP BY g"),
+        format!("SELECT sum(x) OVER (ORDER BY x) FROM (VALUES ({MAX}), (1)) AS t(x)"),
+        format!("SELECT sum(x) OVER (ORDER BY x ROWS 1 PRECEDING) FROM (VALUES ({MAX}), (1), (2)) AS t(x)"),
+        format!("SELECT sum(DISTINCT x) FROM (VALUES ({MAX}), (1), (1)) AS t(x)"),
+        format!("SELECT sum(DISTINCT x), count(DISTINCT g) FROM (VALUES (1, {MAX}), (2, 1), (2, 1)) AS t(g, x)"),
+    ] {
+        let message = error(&session, &sql).await;
+        assert!(message.contains("overflow"), "{sql}: {message}");
+    }
+}
+
+#[tokio::test]
+async fn a_sum_over_a_window_slides() {
+    let fixture = Fixture::empty(Vec::new()).await;
+    let session = fixture.platform().await;
+    let sql = "SELECT sum(x) OVER (ORDER BY i ROWS BETWEEN 1 PRECEDING AND CURRENT ROW), \
+               sum(DISTINCT x) OVER (ORDER BY i ROWS BETWEEN 1 PRECEDING AND CURRENT ROW), \
+               sum(d) OVER (ORDER BY i ROWS BETWEEN 1 PRECEDING AND CURRENT ROW) \
+               FROM (VALUES (1, 5, 0.1), (2, 5, 0.2), (3, NULL, NULL), (4, NULL, NULL), (5, 7, 0.3)) AS t(i, x, d) ORDER BY i";
+    assert_eq!(lines(&session, sql).await, ["5|5|0.1", "10|5|0.3", "5|5|0.2", "NULL|NULL|NULL", "7|7|0.3"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sums_of_many_groups_and_partitions_are_those_of_one() {
+    let fixture = Fixture::empty(Vec::new()).await;
+    let session = fixture.platform().await;
+    // Nearly a group for each row: the aggregation gives up on grouping early and passes states on.
+    let sql = "SELECT sum(s), count(*) FROM (SELECT value % 150001 AS g, sum(value) AS s FROM generate_series(1, 400000) GROUP BY g)";
+    assert_eq!(one(&session, sql).await, "80000200000|150001");
+    let filtered = "SELECT sum(value) FILTER (WHERE value % 2 = 0), sum(CAST(value AS DECIMAL(10, 2))) FROM generate_series(1, 100000)";
+    assert_eq!(one(&session, filtered).await, "2500050000|5000050000.00");
+}
+
+#[tokio::test]
+async fn decimals_and_times_are_what_people_write() {
+    let fixture = Fixture::empty(Vec::new()).await;
+    let session = fixture.platform().await;
+    assert_eq!(one(&session, "SELECT 0.1 + 0.2, 0.1 + 0.2 = 0.3").await, "0.3|true");
+    assert_eq!(
+        one(&session, "SELECT arrow_typeof(CAST('2026-01-01' AS TIMESTAMP)), arrow_typeof(now()), arrow_typeof(to_timestamp('2026-01-01'))").await,
+        "Timestamp(µs)|Timestamp(µs, \"UTC\")|Timestamp(µs)"
+    );
+    assert_eq!(
+        one(&session, "SELECT run_time(), now() = run_time(), current_date, today()").await,
+        "2026-11-20T06:00:00Z|true|2026-11-20|2026-11-20"
+    );
+    let schema = session.schema("SELECT row_number() OVER () AS n, to_timestamp_nanos(1) AS t").await.unwrap();
+    assert_eq!(schema.field(0).data_type().to_string(), "Int64");
+    assert_eq!(schema.field(1).data_type().to_string(), "Timestamp(µs)");
+}

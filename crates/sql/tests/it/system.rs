@@ -1,0 +1,175 @@
+//! `system.*` and `information_schema.*`.
+
+use polder_base::{RunId, Timestamp};
+use polder_run::{CheckRecord, RunRecord, RunStatus, StepKey, StepKind, StepRecord, StepReport, StepStatus};
+use polder_store::{Batch, Space};
+
+use crate::fixture::{Fixture, START, lines, one};
+
+fn run(id: u64, status: RunStatus) -> RunRecord {
+    RunRecord {
+        id: RunId(id),
+        target: "main".to_owned(),
+        branch: format!("run/{id}"),
+        status,
+        reason: (status == RunStatus::Held).then(|| "a check failed".to_owned()),
+        principal: "ann".to_owned(),
+        started: START,
+        run_time: START,
+        finished: Some(Timestamp(START.micros() + 2_400_000)),
+        base: "c0ffee".to_owned(),
+        commit: None,
+        select: vec!["silver.*".to_owned()],
+        exclude: vec!["silver.tmp".to_owned()],
+        full_refresh: false,
+        environment: None,
+        vars: Default::default(),
+        version: "0.1.0".to_owned(),
+        git_commit: None,
+        git_dirty: false,
+        files: Default::default(),
+        resumed: 0,
+    }
+}
+
+fn json(record: &impl serde::Serialize) -> Vec<u8> {
+    serde_json::to_vec(record).unwrap()
+}
+
+async fn record(fixture: &Fixture) {
+    let key = StepKey::new(StepKind::Model, "silver.customers");
+    let step = StepRecord {
+        run: RunId(12),
+        step: key.clone(),
+        status: StepStatus::Done,
+        attempt: 1,
+        started: Some(START),
+        finished: Some(Timestamp(START.micros() + 1_000_000)),
+        fingerprint: None,
+        report: StepReport {
+            rows: Some(3),
+            bytes: Some(99),
+            note: Some("newest 2026".to_owned()),
+            ..StepReport::default()
+        },
+        failure: None,
+    };
+    let check = CheckRecord {
+        run: RunId(12),
+        table: "silver.customers".to_owned(),
+        check: "email like 'bob%'".to_owned(),
+        severity: "error".to_owned(),
+        passed: false,
+        failed_rows: Some(1),
+        total_rows: Some(3),
+        detail: None,
+        query: Some("SELECT * FROM silver.customers WHERE email LIKE 'bob%'".to_owned()),
+        file: "checks/c.yaml".to_owned(),
+        line: 4,
+        at: START,
+    };
+    let batch = Batch::new()
+        .put(Space::Runs, RunRecord::key(RunId(11)), json(&run(11, RunStatus::Published)))
+        .put(Space::Runs, RunRecord::key(RunId(12)), json(&run(12, RunStatus::Held)))
+        .put(Space::Steps, StepRecord::key(RunId(12), &key), json(&step))
+        .put(Space::Checks, CheckRecord::key(RunId(12), "silver.customers", 0), json(&check));
+    fixture.lake.catalog().state().apply(batch).await.unwrap();
+}
+
+#[tokio::test]
+async fn runs_steps_and_checks_are_read_as_tables() {
+    let fixture = Fixture::shop().await;
+    record(&fixture).await;
+    let session = fixture.platform().await;
+    assert_eq!(
+        lines(&session, "SELECT run, status, elapsed_ms, selection, reason FROM system.runs ORDER BY run").await,
+        [
+            "11|published|2400|silver.* --exclude silver.tmp|NULL",
+            "12|held|2400|silver.* --exclude silver.tmp|a check failed"
+        ]
+    );
+    assert_eq!(one(&session, "SELECT status FROM system.runs WHERE run = 12").await, "held");
+    assert_eq!(
+        one(&session, "SELECT kind, resource, status, rows FROM system.steps WHERE run = 12").await,
+        "model|silver.customers|done|3"
+    );
+    assert_eq!(one(&session, "SELECT count(*) FROM system.steps WHERE run = 11").await, "0");
+    assert_eq!(one(&session, "SELECT check_name, failed_rows, line FROM system.checks").await, "email like 'bob%'|1|4");
+    // Joined like any other tables.
+    let joined = "SELECT r.status, c.passed FROM system.runs r JOIN system.checks c ON r.run = c.run";
+    assert_eq!(one(&session, joined).await, "held|false");
+}
+
+#[tokio::test]
+async fn records_of_governed_tables_hide_their_numbers() {
+    let fixture = Fixture::shop().await;
+    record(&fixture).await;
+    let ann = fixture.person("ann").await;
+    assert_eq!(one(&ann, "SELECT status, rows, bytes, note FROM system.steps").await, "done|NULL|NULL|NULL");
+    assert_eq!(
+        one(&ann, "SELECT passed, check_name, failed_rows, total_rows, query FROM system.checks").await,
+        "false|NULL|NULL|NULL|NULL"
+    );
+}
+
+#[tokio::test]
+async fn the_catalog_is_read_as_tables() {
+    let fixture = Fixture::shop().await;
+    let session = fixture.platform().await;
+    assert_eq!(
+        lines(&session, "SELECT name, kind FROM system.refs ORDER BY name").await,
+        ["main|branch", "pr-42|branch"]
+    );
+    assert_eq!(
+        one(
+            &session,
+            "SELECT kind, columns, rows, files FROM system.tables WHERE namespace = 'silver' AND name = 'orders'"
+        )
+        .await,
+        "table|5|4|1"
+    );
+    assert_eq!(one(&session, "SELECT kind, rows FROM system.tables WHERE name = 'revenue'").await, "view|NULL");
+    assert_eq!(
+        one(&session, "SELECT message, principal, changed, added_rows FROM system.commits ORDER BY time DESC LIMIT 1")
+            .await,
+        "made by a test|tests|gold.daily|2"
+    );
+    assert_eq!(lines(&session, "SELECT \"commit\" FROM system.commits LIMIT 3").await.len(), 3);
+    assert_eq!(
+        lines(
+            &session,
+            "SELECT position, column_name, data_type FROM system.columns WHERE namespace = 'gold' AND name = 'daily'"
+        )
+        .await,
+        ["1|day|date", "2|revenue|decimal(22, 2)"]
+    );
+    assert_eq!(
+        one(&session, "SELECT operation, added_rows, current FROM system.snapshots WHERE name = 'orders'").await,
+        "append|4|true"
+    );
+    let file =
+        one(&session, "SELECT rows, format, lower_bounds, upper_bounds FROM system.files WHERE name = 'orders'").await;
+    assert!(file.starts_with("4|parquet|") && file.contains("order_id"), "{file}");
+}
+
+#[tokio::test]
+async fn information_schema_is_there_for_tools() {
+    let fixture = Fixture::shop().await;
+    let session = fixture.platform().await;
+    assert_eq!(
+        lines(&session, "SELECT schema_name FROM information_schema.schemata ORDER BY 1").await,
+        ["bronze", "finance.eu", "gold", "silver"]
+    );
+    assert_eq!(
+        one(
+            &session,
+            "SELECT table_type FROM information_schema.tables WHERE table_schema = 'gold' AND table_name = 'revenue'"
+        )
+        .await,
+        "VIEW"
+    );
+    assert_eq!(
+        one(&session, "SELECT ordinal_position, data_type, is_nullable FROM information_schema.columns WHERE table_name = 'orders' AND column_name = 'amount'").await,
+        "4|decimal(12, 2)|YES"
+    );
+}
