@@ -164,7 +164,7 @@ impl From<SqlError> for AppError {
             SqlError::Cancelled => Self::Cancelled,
             SqlError::Denied(message) | SqlError::Limit(message) => Self::refused(codes::REFUSED, message),
             SqlError::Execution(error) => {
-                let text = error.strip_backtrace();
+                let text = error.find_root().strip_backtrace();
                 Self::refused(codes::REFUSED, text.lines().next().unwrap_or_default())
             }
         }

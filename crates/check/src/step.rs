@@ -128,7 +128,7 @@ impl CheckStep {
         let (code, reason, hints) = match error {
             SqlError::Statement(diagnostic) => (codes::INVALID, diagnostic.message, diagnostic.hints),
             SqlError::Execution(error) => {
-                let text = error.strip_backtrace();
+                let text = error.find_root().strip_backtrace();
                 (codes::FAILED, text.lines().next().unwrap_or_default().to_owned(), Vec::new())
             }
             other => return environment(other),

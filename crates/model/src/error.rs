@@ -20,7 +20,7 @@ pub(crate) fn query_error(model: &CompiledModel, rendering: &Rendering, error: S
         SqlError::Catalog(error) => catalog_error(&error),
         SqlError::Lake(error) => lake_error(model, error),
         SqlError::Store(error) => store_error(&error),
-        SqlError::Execution(error) => data_error(model, &error.strip_backtrace()),
+        SqlError::Execution(error) => data_error(model, &error.find_root().strip_backtrace()),
         SqlError::Cancelled => StepError::Cancelled,
     }
 }
@@ -33,7 +33,7 @@ pub(crate) fn lake_error(model: &CompiledModel, error: LakeError) -> StepError {
         LakeError::Table(error) => StepError::Environment { message: error.to_string(), transient: false },
         // Limits and refusals come through DataFusion, too.
         LakeError::Query(error) => match SqlError::from(error) {
-            SqlError::Execution(error) => data_error(model, &error.strip_backtrace()),
+            SqlError::Execution(error) => data_error(model, &error.find_root().strip_backtrace()),
             SqlError::Limit(message) | SqlError::Denied(message) => {
                 StepError::Environment { message, transient: false }
             }

@@ -118,7 +118,8 @@ async fn checks_that_hold_say_so() {
          \x20   where: id < 4\n\
          \x20 - not_null: email\n\
          \x20   where: country <> 'XX'\n\
-         \x20 - range: { column: seen, max: 3000-01-01 }\n\
+         \x20 - range: { column: seen, max: 2100-01-01 }\n\
+         \x20   where: id < 4\n\
          \x20 - row_count: { min: 1, max: 5 }\n\
          \x20 - holds: age > 0 and id in (1, 2, 3, 4)\n\
          \x20 - relationships: { column: boss, to: bronze.people, field: id }\n\

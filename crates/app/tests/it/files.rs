@@ -30,7 +30,7 @@ fn mistakes_in_models_are_told_where_they_were_written() {
             "error[M010]: config has no key `uniq` models/gold/config.sql:1:33 (one of materialized, unique_key, incremental_strategy, partition_by, tags, description)",
             "error[M012]: no model or source is called `ordes` models/gold/daily.sql:3:13 (did you mean `orders` (models/silver/orders.sql)?)",
             "error[M018]: a column of gold.top has no name models/gold/top.sql:2:18 (give it one: `count(*) as name`)",
-            "error[S001]: WRONG",
+            "error[S001]: expected: identifier, found: EOF models/gold/wrong.sql:2:7",
             "error[M012]: no model or source is called `bronze.order` models/silver/orders.sql:2:6 (did you mean `bronze.orders` (sources/orders.yaml)?)",
         ]
     );
@@ -119,5 +119,5 @@ async fn sql_that_does_not_fit_its_tables_is_told_in_the_file() {
     let diagnostic = failure.diagnostic.as_ref().unwrap();
     assert!(diagnostic.hints[0].starts_with("did you mean `customer`"), "{diagnostic:#?}");
     let at = summary.sources.line_col(&diagnostic.label.as_ref().unwrap().span).unwrap();
-    assert_eq!((at.line, at.column), (2, 8), "{diagnostic:#?}");
+    assert_eq!((at.line, at.column), (2, 11), "{diagnostic:#?}");
 }

@@ -15,6 +15,9 @@ use crate::terminal::{self, BAD, BOLD, DIM, GOOD, NAME, Paint, WARN};
 /// Digits of a commit that are shown; commands take them.
 const SHORT: usize = 10;
 
+/// Cursors of files hold a list of them: nothing for a line.
+const SHORT_CURSOR: usize = 60;
+
 fn short(commit: &str) -> &str {
     commit.get(..SHORT).unwrap_or(commit)
 }
@@ -85,12 +88,14 @@ pub fn log(cx: Context<'_>, arguments: &Log) -> Result<Exit, Failure> {
 }
 
 fn log_text(entry: &LogEntry, paint: Paint, now: Timestamp) -> String {
-    let run = entry.run.map(|run| format!("run {run}  ")).unwrap_or_default();
+    let run = entry.run.map(|run| format!("run {run}"));
+    // What a run publishes is called by its number already.
+    let run = run.filter(|run| *run != entry.message).map(|run| format!("{run}  ")).unwrap_or_default();
+    // The empty catalog has no time: it is the same everywhere.
+    let at = if entry.at.micros() == 0 { String::new() } else { format!("{}  ", human::moment(entry.at, now)) };
     let mut out = format!(
-        "{}  {}  {}{}  {}\n",
+        "{}  {at}{run}{}  {}\n",
         paint.style(NAME, short(&entry.commit.0)),
-        human::moment(entry.at, now),
-        run,
         entry.author,
         paint.style(BOLD, &entry.message),
     );
@@ -146,8 +151,13 @@ fn diff_text(differences: &[Difference], paint: Paint) -> String {
             (None, None) => String::new(),
         };
         if d.kind == "cursor" {
-            let value = |v: &Option<String>| v.clone().unwrap_or_else(|| "none".to_owned());
-            out += &format!("  {} → {}", value(&d.before), value(&d.after));
+            out += &match (&d.before, &d.after) {
+                (Some(before), Some(after)) if before.len().max(after.len()) <= SHORT_CURSOR => {
+                    format!("  {before} → {after}")
+                }
+                (None, Some(after)) if after.len() <= SHORT_CURSOR => format!("  {after}"),
+                _ => String::new(),
+            };
         }
         out.push('\n');
         for column in &d.columns {

@@ -7,6 +7,7 @@ mod plan;
 mod prune;
 mod source;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -274,8 +275,10 @@ impl TableProvider for LakeProvider {
     ) -> datafusion::error::Result<Arc<dyn ExecutionPlan>> {
         let all = self.files().await?;
         let total = all.len();
-        let places: std::collections::HashMap<_, _> =
-            all.iter().enumerate().map(|(place, info)| (Arc::as_ptr(info), place)).collect();
+        let places: HashMap<_, _> = match self.file_column {
+            Some(_) => all.iter().enumerate().map(|(place, info)| (Arc::as_ptr(info), place)).collect(),
+            None => HashMap::new(),
+        };
         let mut files = self.pruned(all, state, filters)?;
         if let (Some(limit), true) = (limit, filters.is_empty()) {
             enough_for(&mut files, limit);

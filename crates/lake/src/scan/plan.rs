@@ -18,6 +18,10 @@ use crate::warehouse::data_file_meta;
 /// Less than this is not worth a thread of its own.
 const LEAST_GROUP_BYTES: u64 = 1024 * 1024;
 
+/// Columns times files for which a plan carries statistics file by file (they let a join or a top-k leave out files while
+/// it runs); more would take more memory than that saves.
+const MOST_STATISTICS: usize = 50_000;
+
 /// What planning needs to know about a table.
 pub(crate) struct TableFiles<'a> {
     pub(crate) warehouse: &'a Warehouse,
@@ -50,10 +54,11 @@ impl TableFiles<'_> {
         values: impl Fn(usize) -> Vec<ScalarValue>,
         threads: usize,
     ) -> Result<Vec<FileGroup>> {
+        let with_statistics = files.len() * self.schema.as_struct().fields().len() <= MOST_STATISTICS;
         let whole = files
             .iter()
             .enumerate()
-            .map(|(index, info)| self.partitioned_file(info, values(index)))
+            .map(|(index, info)| self.partitioned_file(info, values(index), with_statistics))
             .collect::<Result<Vec<_>>>()?;
         let mut units: Vec<Unit> = files.iter().enumerate().flat_map(|(index, info)| units(index, info)).collect();
         let total: u64 = units.iter().map(Unit::bytes).sum();
@@ -97,10 +102,19 @@ impl TableFiles<'_> {
         }
     }
 
-    fn partitioned_file(&self, info: &DataFileInfo, values: Vec<ScalarValue>) -> Result<PartitionedFile> {
+    fn partitioned_file(
+        &self,
+        info: &DataFileInfo,
+        values: Vec<ScalarValue>,
+        with_statistics: bool,
+    ) -> Result<PartitionedFile> {
         let path = self.warehouse.path(info.file.file_path()).map_err(LakeError::from)?;
         let location = Path::parse(path)?;
-        let file = PartitionedFile::new_from_meta(data_file_meta(location, info.file.file_size_in_bytes()));
+        let file = PartitionedFile::new_from_meta(data_file_meta(location, info.file.file_size_in_bytes()))
+            .with_partition_values(values);
+        if !with_statistics {
+            return Ok(file);
+        }
         let mut columns = vec![ColumnStatistics::new_unknown(); self.schema.as_struct().fields().len()];
         for index in self.columns {
             if let Some(slot) = columns.get_mut(*index) {
@@ -112,7 +126,7 @@ impl TableFiles<'_> {
             total_byte_size: Precision::Inexact(count(info.file.file_size_in_bytes())),
             column_statistics: columns,
         };
-        Ok(file.with_partition_values(values).with_statistics(Arc::new(statistics)))
+        Ok(file.with_statistics(Arc::new(statistics)))
     }
 
     fn column(&self, info: &DataFileInfo, index: usize) -> ColumnStatistics {

@@ -151,7 +151,7 @@ pub(crate) struct OpenFile {
     destination: Destination,
     pub(crate) partition: Struct,
     nans: BTreeMap<i32, u64>,
-    /// When it was last written to, by the writer's count of batches.
+    /// When it was last written to, by the writer's count of rounds.
     pub(crate) used: u64,
 }
 
@@ -207,6 +207,11 @@ impl OpenFile {
     /// Size of the file, were it finished now.
     pub(crate) fn size_bytes(&self) -> u64 {
         (self.writer.bytes_written() + self.writer.in_progress_size()) as u64
+    }
+
+    /// Storage has begun the file.
+    pub(crate) fn is_uploading(&self) -> bool {
+        self.destination.upload.is_some()
     }
 
     pub(crate) fn memory_bytes(&self) -> usize {

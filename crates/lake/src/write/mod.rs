@@ -1,7 +1,7 @@
 //! Rows → Parquet files with field ids, bounds and counts, partitioned, as many at once as there are streams.
 //!
 //! Each stream is drawn by a task of its own and encoded by a thread of its own, with a short queue between them, so that
-//! reading and encoding overlap and memory does not grow with the input.
+//! reading and encoding overlap and memory does not grow with the input. Streams that have only a few rows share a file.
 
 mod begun;
 mod file;
@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 pub(crate) use self::begun::Begun;
 use self::file::FileFormat;
 use self::rows::RowForm;
-use self::writer::{StreamWriter, WriteJob};
+use self::writer::{Finished, StreamWriter, WriteJob};
 use crate::{Lake, LakeError, Result};
 
 /// Batches between a stream and its encoder.
@@ -101,44 +101,77 @@ impl Lake {
         let (done, mut progress) = mpsc::unbounded_channel();
         // Ours, so that the first error stops the other streams too.
         let cancel = cancel.child_token();
-        let mut tasks = JoinSet::new();
+        let mut writers = Vec::with_capacity(streams.len());
         for stream in streams {
             let form = RowForm::new(&stream.schema(), &job.format.arrow, &job.format.schema)?;
-            let writer = StreamWriter::new(Arc::clone(job), form, self)?;
-            tasks.spawn(write_stream(writer, stream, cancel.clone(), done.clone()));
+            writers.push((form, StreamWriter::new(Arc::clone(job), self)?, stream));
+        }
+        let mut tasks = JoinSet::new();
+        for (form, writer, stream) in writers {
+            tasks.spawn(write_stream(form, writer, stream, cancel.clone(), done.clone()));
         }
         drop(done);
         let mut total = Written::default();
-        while let Some(increment) = progress.recv().await {
+        let mut report = |increment: Increment| {
             total.rows += increment.rows;
             total.bytes += increment.bytes;
             written(increment.rows, increment.bytes);
+        };
+        while let Some(increment) = progress.recv().await {
+            report(increment);
         }
-        let mut failed = None;
-        while let Some(joined) = tasks.join_next().await {
-            match joined.unwrap_or_else(|error| Err(panicked(&error))) {
-                Ok(files) => total.files.extend(files),
-                // The first error is the cause; that the others were stopped follows from it.
-                Err(LakeError::Cancelled) if failed.is_some() => {}
-                Err(error) => failed = failed.filter(|e| !matches!(e, LakeError::Cancelled)).or(Some(error)),
+        let mut finished = join(tasks).await?;
+        let held = std::mem::take(&mut finished.held);
+        if !held.is_empty() {
+            let rest = self.write_held(job, held).await?;
+            report(Increment { rows: 0, bytes: rest.bytes });
+            finished.files.extend(rest.files);
+        }
+        total.files = finished.files;
+        Ok(total)
+    }
+
+    /// Writes what streams had too little of, together.
+    async fn write_held(&self, job: &Arc<WriteJob>, held: Vec<RecordBatch>) -> Result<Finished> {
+        let mut writer = StreamWriter::new(Arc::clone(job), self)?;
+        let encoder = tokio::task::spawn_blocking(move || {
+            let bytes = writer.write_rest(held)?;
+            let mut finished = writer.finish()?;
+            finished.bytes += bytes;
+            Ok(finished)
+        });
+        encoder.await.unwrap_or_else(|error| Err(panicked(&error)))
+    }
+}
+
+/// What all streams left, or why the first of them failed.
+async fn join(mut tasks: JoinSet<Result<Finished>>) -> Result<Finished> {
+    let mut all = Finished::default();
+    let mut failed: Option<LakeError> = None;
+    while let Some(joined) = tasks.join_next().await {
+        match joined.unwrap_or_else(|error| Err(panicked(&error))) {
+            Ok(finished) => {
+                all.files.extend(finished.files);
+                all.held.extend(finished.held);
             }
-        }
-        match failed {
-            None => Ok(total),
-            Some(error) => Err(error),
+            // The first error is the cause; that the others were stopped follows from it.
+            Err(LakeError::Cancelled) if failed.is_some() => {}
+            Err(error) => failed = failed.filter(|e| !matches!(e, LakeError::Cancelled)).or(Some(error)),
         }
     }
+    failed.map_or(Ok(all), Err)
 }
 
 /// Draws one stream and encodes it; the first failure stops all streams.
 async fn write_stream(
+    form: RowForm,
     writer: StreamWriter,
     stream: SendableRecordBatchStream,
     cancel: CancellationToken,
     done: mpsc::UnboundedSender<Increment>,
-) -> Result<Vec<DataFile>> {
+) -> Result<Finished> {
     let (queue, batches) = mpsc::channel(QUEUE_BATCHES);
-    let encoder = tokio::task::spawn_blocking(move || encode(writer, batches, &done));
+    let encoder = tokio::task::spawn_blocking(move || encode(form, writer, batches, &done));
     let drawn = draw(stream, &queue, &cancel).await;
     if drawn.is_ok() {
         // An encoder that failed has hung up, and says why itself.
@@ -186,10 +219,11 @@ async fn draw(
 }
 
 fn encode(
+    mut form: RowForm,
     mut writer: StreamWriter,
     mut batches: mpsc::Receiver<Message>,
     done: &mpsc::UnboundedSender<Increment>,
-) -> Result<Vec<DataFile>> {
+) -> Result<Finished> {
     // Nobody listening any more is no reason to stop: whoever gave up closes the queue.
     let report = |rows: usize, bytes: u64| {
         let _ = done.send(Increment { rows: rows as u64, bytes });
@@ -197,13 +231,13 @@ fn encode(
     loop {
         match batches.blocking_recv() {
             Some(Message::Batch(batch)) => {
-                let bytes = writer.write(&batch)?;
+                let bytes = writer.write(form.apply(&batch)?)?;
                 report(batch.num_rows(), bytes);
             }
             Some(Message::End) => {
-                let (files, bytes) = writer.finish()?;
-                report(0, bytes);
-                return Ok(files);
+                let finished = writer.finish()?;
+                report(0, finished.bytes);
+                return Ok(finished);
             }
             None => return Err(LakeError::Cancelled),
         }

@@ -4,11 +4,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use datafusion::arrow::array::{ArrayRef, RecordBatch, UInt32Array};
-use datafusion::arrow::compute::{cast, take_record_batch};
+use datafusion::arrow::compute::{cast, concat_batches, take_record_batch};
 use datafusion::arrow::datatypes::{DataType, SchemaRef};
 use datafusion::arrow::row::{RowConverter, SortField};
 use datafusion::common::ScalarValue;
-use polder_table::spec::{Literal, PartitionSpec, Schema, Struct, Transform, Type};
+use polder_table::spec::{Literal, PartitionSpec, PrimitiveType, Schema, Struct, Transform, Type};
 
 use crate::transform::apply;
 use crate::value::to_typed_literal;
@@ -62,6 +62,13 @@ impl Partitioner {
             };
             let result = field.transform.result_type(&source.field_type);
             let result = result.map_err(|e| LakeError::Schema(format!("partition field `{}`: {e}", field.name)))?;
+            if matches!(result, Type::Primitive(PrimitiveType::Uuid)) {
+                // The manifests of `iceberg` 0.10 cannot hold the value.
+                return Err(LakeError::Schema(format!(
+                    "a table cannot be partitioned by the uuid `{}` as it is: partition by bucket of it",
+                    source.name
+                )));
+            }
             let source_type = arrow.field(index).data_type().clone();
             let example =
                 apply(field.transform, &datafusion::arrow::array::new_empty_array(&source_type), &source.name)?;
@@ -79,8 +86,23 @@ impl Partitioner {
         Ok(Some(Self { fields, converter }))
     }
 
-    /// Divides a batch whose columns are in the order of the table's schema.
-    pub(crate) fn split(&self, batch: &RecordBatch) -> Result<Vec<Piece>> {
+    /// Divides batches whose columns are in the order of the table's schema.
+    pub(crate) fn split(&self, batches: Vec<RecordBatch>) -> Result<Vec<Piece>> {
+        let mut pieces = Vec::new();
+        for alike in batches.chunk_by(|a, b| a.schema() == b.schema()) {
+            let [first, rest @ ..] = alike else { continue };
+            // One by one, each batch would give each partition a few rows.
+            let joined = if rest.is_empty() {
+                first.clone()
+            } else {
+                concat_batches(&first.schema(), alike).map_err(arrow_error)?
+            };
+            self.split_one(&joined, &mut pieces)?;
+        }
+        Ok(pieces)
+    }
+
+    fn split_one(&self, batch: &RecordBatch, pieces: &mut Vec<Piece>) -> Result<()> {
         let values = self.values(batch)?;
         let keys = self.converter.convert_columns(&values).map_err(arrow_error)?;
         let mut all = keys.iter();
@@ -89,20 +111,20 @@ impl Partitioner {
             && all.all(|key| key == first)
         {
             let partition = self.partition(&values, 0)?;
-            return Ok(vec![Piece { key: first.data().into(), partition, rows: batch.clone() }]);
+            pieces.push(Piece { key: first.data().into(), partition, rows: batch.clone() });
+            return Ok(());
         }
         let mut rows_of: HashMap<&[u8], Vec<u32>> = HashMap::new();
         for (row, key) in (0u32..).zip(&keys) {
             rows_of.entry(key.data()).or_default().push(row);
         }
-        let mut pieces = Vec::with_capacity(rows_of.len());
         for (key, rows) in rows_of {
             let first = rows.first().map_or(0, |row| *row as usize);
             let partition = self.partition(&values, first)?;
             let rows = take_record_batch(batch, &UInt32Array::from(rows)).map_err(arrow_error)?;
             pieces.push(Piece { key: key.into(), partition, rows });
         }
-        Ok(pieces)
+        Ok(())
     }
 
     /// Folder of a partition below `data/`: `day=2026-11-20/region=EU`. Only for people: what a file's partition is, its

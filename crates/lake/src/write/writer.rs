@@ -15,13 +15,22 @@ use super::begun::Begun;
 use super::file::{ClosedFile, FileFormat, OpenFile};
 use super::metrics::{WrittenFile, data_file};
 use super::partition::Partitioner;
-use super::rows::RowForm;
 use crate::{Lake, Result};
 
-/// Rows that are encoded between two looks at size and memory.
+/// Rows that are encoded between two looks at the size of a file.
 const SLICE_ROWS: usize = 64 * 1024;
 /// Partitions that one stream writes to at once. With more, the one that has waited longest is closed.
-const MAX_OPEN_FILES: usize = 256;
+const MAX_OPEN_FILES: usize = 1024;
+/// Files that one stream has begun in storage at once: each takes a file handle or a connection.
+const MAX_UPLOADS: usize = 64;
+/// With more partitions than this, rows are collected before they are divided, or each batch would give each partition a
+/// handful.
+const FEW_PARTITIONS: usize = 32;
+
+/// A stream with no more than this is left to be written together with others.
+const SMALL: Limit = Limit { rows: 128 * 1024, bytes: 8 * 1024 * 1024 };
+/// What is collected before it is divided among many partitions.
+const SCATTERED: Limit = Limit { rows: 512 * 1024, bytes: 32 * 1024 * 1024 };
 
 /// What the writers of one call share.
 #[derive(Debug)]
@@ -36,80 +45,159 @@ pub(crate) struct WriteJob {
 /// Writes the rows of one stream. Its methods block.
 pub(crate) struct StreamWriter {
     job: Arc<WriteJob>,
-    form: RowForm,
     partitioner: Option<Partitioner>,
+    pending: Pending,
+    /// The stream was more than a few rows.
+    started: bool,
     /// By partition key; without partitions there is one, under the empty key.
     open: HashMap<Box<[u8]>, OpenFile>,
     memory: MemoryReservation,
-    batches: u64,
+    rounds: u64,
     files: Vec<DataFile>,
 }
 
+#[derive(Debug, Clone, Copy)]
+struct Limit {
+    rows: usize,
+    bytes: usize,
+}
+
+/// Rows that are collected before they are encoded.
+#[derive(Debug, Default)]
+struct Pending {
+    batches: Vec<RecordBatch>,
+    rows: usize,
+    bytes: usize,
+}
+
+impl Pending {
+    fn push(&mut self, rows: RecordBatch) {
+        self.rows += rows.num_rows();
+        self.bytes += rows.get_array_memory_size();
+        self.batches.push(rows);
+    }
+
+    fn within(&self, limit: Limit) -> bool {
+        self.rows < limit.rows && self.bytes < limit.bytes
+    }
+}
+
+/// What a writer leaves.
+#[derive(Debug, Default)]
+pub(crate) struct Finished {
+    pub(crate) files: Vec<DataFile>,
+    /// Of the files that finishing made durable.
+    pub(crate) bytes: u64,
+    /// Rows too few for a file of their own.
+    pub(crate) held: Vec<RecordBatch>,
+}
+
 impl StreamWriter {
-    pub(crate) fn new(job: Arc<WriteJob>, form: RowForm, lake: &Lake) -> Result<Self> {
+    pub(crate) fn new(job: Arc<WriteJob>, lake: &Lake) -> Result<Self> {
         let format = &job.format;
         let partitioner = Partitioner::new(&job.target.partition, &format.schema, &format.arrow)?;
         let memory = MemoryConsumer::new("Parquet writer").with_can_spill(true).register(&lake.runtime().memory_pool);
-        Ok(Self { job, form, partitioner, open: HashMap::new(), memory, batches: 0, files: Vec::new() })
+        Ok(Self {
+            job,
+            partitioner,
+            pending: Pending::default(),
+            started: false,
+            open: HashMap::new(),
+            memory,
+            rounds: 0,
+            files: Vec::new(),
+        })
     }
 
-    /// Encodes a batch; returns the bytes of the files that this made durable.
-    pub(crate) fn write(&mut self, batch: &RecordBatch) -> Result<u64> {
-        let rows = self.form.apply(batch)?;
+    /// Takes rows in the form of the table; returns the bytes of the files that this made durable.
+    pub(crate) fn write(&mut self, rows: RecordBatch) -> Result<u64> {
+        self.pending.push(rows);
+        let limit = match self.started {
+            false => Some(SMALL),
+            true if self.open.len() > FEW_PARTITIONS => Some(SCATTERED),
+            true => None,
+        };
+        let wait = limit.is_some_and(|limit| self.pending.within(limit));
+        if wait && self.memory.try_resize(self.memory_bytes()).is_ok() {
+            return Ok(0);
+        }
+        self.encode_pending()
+    }
+
+    /// Takes what other writers left, few rows as it may be.
+    pub(crate) fn write_rest(&mut self, held: Vec<RecordBatch>) -> Result<u64> {
+        held.into_iter().for_each(|rows| self.pending.push(rows));
+        self.encode_pending()
+    }
+
+    /// Makes all files durable.
+    pub(crate) fn finish(mut self) -> Result<Finished> {
+        let mut bytes = 0;
+        let mut held = Vec::new();
+        if self.started {
+            bytes += self.encode_pending()?;
+        } else {
+            held = std::mem::take(&mut self.pending).batches;
+        }
+        for (_, file) in std::mem::take(&mut self.open) {
+            bytes += self.close(file)?;
+        }
+        Ok(Finished { files: self.files, bytes, held })
+    }
+
+    fn encode_pending(&mut self) -> Result<u64> {
+        self.started = true;
+        self.rounds += 1;
+        let batches = std::mem::take(&mut self.pending).batches;
+        let mut bytes = 0;
+        match self.partitioner.take() {
+            None => {
+                for rows in &batches {
+                    bytes += self.write_piece(&[], &Struct::empty(), rows)?;
+                }
+            }
+            Some(partitioner) => {
+                let pieces = partitioner.split(batches);
+                // Back before any error can leave.
+                self.partitioner = Some(partitioner);
+                for piece in pieces? {
+                    bytes += self.write_piece(&piece.key, &piece.partition, &piece.rows)?;
+                }
+            }
+        }
+        bytes += self.bound_uploads()?;
+        self.bound_memory()?;
+        Ok(bytes)
+    }
+
+    fn write_piece(&mut self, key: &[u8], partition: &Struct, rows: &RecordBatch) -> Result<u64> {
         let mut bytes = 0;
         let mut start = 0;
         while start < rows.num_rows() {
             let length = SLICE_ROWS.min(rows.num_rows() - start);
-            bytes += self.write_slice(&rows.slice(start, length))?;
+            bytes += self.write_slice(key, partition, &rows.slice(start, length))?;
             start += length;
         }
         Ok(bytes)
     }
 
-    /// Makes all files durable.
-    pub(crate) fn finish(mut self) -> Result<(Vec<DataFile>, u64)> {
+    fn write_slice(&mut self, key: &[u8], partition: &Struct, rows: &RecordBatch) -> Result<u64> {
         let mut bytes = 0;
-        for (_, file) in std::mem::take(&mut self.open) {
-            bytes += self.close(file)?;
-        }
-        Ok((self.files, bytes))
-    }
-
-    fn write_slice(&mut self, rows: &RecordBatch) -> Result<u64> {
-        self.batches += 1;
-        let mut bytes = 0;
-        match &self.partitioner {
-            None => bytes += self.write_piece(Box::default(), Struct::empty(), rows)?,
-            Some(partitioner) => {
-                for piece in partitioner.split(rows)? {
-                    bytes += self.write_piece(piece.key, piece.partition, &piece.rows)?;
-                }
-            }
-        }
-        self.bound_memory()?;
-        Ok(bytes)
-    }
-
-    fn write_piece(&mut self, key: Box<[u8]>, partition: Struct, rows: &RecordBatch) -> Result<u64> {
-        let mut bytes = 0;
-        if !self.open.contains_key(&key) {
+        if !self.open.contains_key(key) {
             if self.open.len() >= MAX_OPEN_FILES {
-                bytes += self.close_oldest()?;
+                bytes += self.close_first_by(|file| file.used)?;
             }
-            let path = self.path(&partition);
-            let file =
-                OpenFile::begin(&self.job.format, self.job.warehouse.storage(), path, partition, &self.job.runtime)?;
-            self.open.insert(key.clone(), file);
+            let path = self.path(partition);
+            let storage = self.job.warehouse.storage();
+            let file = OpenFile::begin(&self.job.format, storage, path, partition.clone(), &self.job.runtime)?;
+            self.open.insert(key.into(), file);
         }
-        let full = match self.open.get_mut(&key) {
-            Some(file) => {
-                file.used = self.batches;
-                file.write(rows)?;
-                file.size_bytes() >= self.job.target.target_file_bytes
-            }
-            None => false,
-        };
-        if full && let Some(file) = self.open.remove(&key) {
+        let Some(file) = self.open.get_mut(key) else { return Ok(bytes) };
+        file.used = self.rounds;
+        file.write(rows)?;
+        if file.size_bytes() >= self.job.target.target_file_bytes
+            && let Some(file) = self.open.remove(key)
+        {
             bytes += self.close(file)?;
         }
         Ok(bytes)
@@ -117,22 +205,38 @@ impl StreamWriter {
 
     /// Keeps within what the process may use: the largest unfinished row group goes to storage first.
     fn bound_memory(&mut self) -> Result<()> {
-        while self.memory.try_resize(self.open.values().map(OpenFile::memory_bytes).sum()).is_err() {
+        while self.memory.try_resize(self.memory_bytes()).is_err() {
             let Some(largest) = self.open.values_mut().max_by_key(|file| file.memory_bytes()) else { break };
             let before = largest.memory_bytes();
             largest.flush()?;
             if largest.memory_bytes() >= before {
                 // Nothing left to give: what a writer needs at least, it takes.
-                self.memory.resize(self.open.values().map(OpenFile::memory_bytes).sum());
+                self.memory.resize(self.memory_bytes());
                 break;
             }
         }
         Ok(())
     }
 
-    fn close_oldest(&mut self) -> Result<u64> {
-        let oldest = self.open.iter().min_by_key(|(_, file)| file.used).map(|(key, _)| key.clone());
-        match oldest.and_then(|key| self.open.remove(&key)) {
+    fn memory_bytes(&self) -> usize {
+        self.pending.bytes + self.open.values().map(OpenFile::memory_bytes).sum::<usize>()
+    }
+
+    /// Closes the largest files that storage has begun, until few enough are left.
+    fn bound_uploads(&mut self) -> Result<u64> {
+        let mut bytes = 0;
+        let mut uploads = self.open.values().filter(|file| file.is_uploading()).count();
+        while uploads > MAX_UPLOADS {
+            bytes +=
+                self.close_first_by(|file| std::cmp::Reverse(if file.is_uploading() { file.size_bytes() } else { 0 }))?;
+            uploads -= 1;
+        }
+        Ok(bytes)
+    }
+
+    fn close_first_by<K: Ord>(&mut self, key: impl Fn(&OpenFile) -> K) -> Result<u64> {
+        let first = self.open.iter().min_by_key(|(_, file)| key(file)).map(|(name, _)| name.clone());
+        match first.and_then(|name| self.open.remove(&name)) {
             Some(file) => self.close(file),
             None => Ok(0),
         }

@@ -5,7 +5,6 @@ mod evolution;
 mod merging;
 mod pruning;
 mod round_trip;
-mod speed;
 mod statistics;
 mod support;
 mod writing;

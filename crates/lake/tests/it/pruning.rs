@@ -115,7 +115,7 @@ fn predicate() -> impl Strategy<Value = String> {
 }
 
 /// Random files, random predicates: what a scan gives is what a filter over all rows gives.
-async fn scan_equals_filter(partition: &[(&str, Transform)], seed: u8) {
+async fn scan_equals_filter(partition: &[(&str, Transform)], seed: u8, predicates: usize) {
     let config = Config { failure_persistence: None, ..Config::default() };
     let rng = proptest::test_runner::TestRng::from_seed(proptest::test_runner::RngAlgorithm::ChaCha, &[seed; 32]);
     let mut runner = TestRunner::new_with_rng(config, rng);
@@ -131,10 +131,10 @@ async fn scan_equals_filter(partition: &[(&str, Transform)], seed: u8) {
     }
     let session = world.session().await;
     session.register_table("m", Arc::new(MemTable::try_new(schema(), vec![all]).unwrap())).unwrap();
-    let predicates = predicate();
+    let predicate_tree = predicate();
     let mut pruned = 0;
-    for _ in 0..150 {
-        let predicate = predicates.new_tree(&mut runner).unwrap().current();
+    for _ in 0..predicates {
+        let predicate = predicate_tree.new_tree(&mut runner).unwrap().current();
         let query = |table: &str| format!("select * from {table} where {predicate}");
         let rows_of = async |table: &str| {
             let result = session.sql(&query(table)).await.unwrap().collect().await.unwrap();
@@ -145,7 +145,7 @@ async fn scan_equals_filter(partition: &[(&str, Transform)], seed: u8) {
         assert_eq!(rows_of("t").await, rows_of("m").await, "where {predicate}");
         pruned += usize::from(was_pruned(&world.explain(&query("t")).await));
     }
-    assert!(pruned > 20, "pruning happened for {pruned} of 150 predicates only");
+    assert!(pruned > predicates / 8, "pruning happened for {pruned} of {predicates} predicates only");
 }
 
 /// `files=3/8`: three of eight.
@@ -158,18 +158,18 @@ fn was_pruned(plan: &str) -> bool {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn scans_equal_filters() {
-    for seed in 0..4 {
-        scan_equals_filter(&[], seed).await;
+    for seed in 0..3 {
+        scan_equals_filter(&[], seed, 120).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn scans_of_partitioned_tables_equal_filters() {
-    scan_equals_filter(&[("ts", Transform::Day)], 10).await;
-    scan_equals_filter(&[("d", Transform::Month), ("i", Transform::Bucket(4))], 11).await;
-    scan_equals_filter(&[("s", Transform::Truncate(1)), ("i", Transform::Truncate(10))], 12).await;
-    scan_equals_filter(&[("f", Transform::Identity), ("ts", Transform::Hour)], 13).await;
-    scan_equals_filter(&[("b", Transform::Identity), ("n", Transform::Bucket(3))], 14).await;
+    scan_equals_filter(&[("ts", Transform::Day)], 10, 60).await;
+    scan_equals_filter(&[("d", Transform::Month), ("i", Transform::Bucket(4))], 11, 60).await;
+    scan_equals_filter(&[("s", Transform::Truncate(1)), ("i", Transform::Truncate(10))], 12, 60).await;
+    scan_equals_filter(&[("f", Transform::Identity), ("ts", Transform::Hour)], 13, 60).await;
+    scan_equals_filter(&[("b", Transform::Identity), ("n", Transform::Bucket(3))], 14, 60).await;
 }
 
 async fn expect_files(world: &World, predicate: &str, files: &str) {

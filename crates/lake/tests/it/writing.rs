@@ -64,20 +64,47 @@ async fn streams_are_written_side_by_side() {
     let target = world.create(&numbers_schema(), &[]).await;
     let streams = (0..4).map(|i| stream_of(numbers_schema(), vec![numbers(i * 100..(i + 1) * 100)])).collect();
     let written = world.lake().write(&target, streams, &CancellationToken::new(), &|_, _| {}).await.unwrap();
-    assert_eq!((written.files.len(), written.rows), (4, 400));
+    assert_eq!((written.files.len(), written.rows), (1, 400), "small streams share a file");
+    let streams = (0..3).map(|i| stream_of(numbers_schema(), vec![numbers(i * 200_000..(i + 1) * 200_000)])).collect();
+    let written = world.lake().write(&target, streams, &CancellationToken::new(), &|_, _| {}).await.unwrap();
+    assert_eq!((written.files.len(), written.rows), (3, 600_000));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn more_partitions_than_open_files() {
+async fn a_uuid_is_no_partition_as_it_is() {
+    let world = world().await;
+    let uuid = [("ARROW:extension:name".to_owned(), "arrow.uuid".to_owned())].into_iter().collect();
+    let field = Field::new("u", DataType::FixedSizeBinary(16), true).with_metadata(uuid);
+    let schema = Arc::new(Schema::new(vec![field]));
+    let target = world.create(&schema, &[("u", Transform::Identity)]).await;
+    let values = FixedSizeBinaryArray::try_from_iter([[7u8; 16]].iter()).unwrap();
+    let batch = RecordBatch::try_new(schema, vec![Arc::new(values)]).unwrap();
+    let error = world.write(&target, vec![batch]).await.unwrap_err();
+    assert_eq!(error.to_string(), "a table cannot be partitioned by the uuid `u` as it is: partition by bucket of it");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_partitions_are_one_file_each() {
     let world = world_with_memory(256 << 20).await;
-    let target = world.create(&numbers_schema(), &[("id", Transform::Identity)]).await;
-    let batches: Vec<_> = (0..4).map(|_| numbers(0..400)).collect();
+    let target = world.create(&numbers_schema(), &[("id", Transform::Bucket(200))]).await;
+    let batches: Vec<_> = (0..30).map(|i| numbers(i * 10_000..(i + 1) * 10_000)).collect();
     let written = world.write(&target, batches).await.unwrap();
     let partitions: std::collections::HashSet<_> = written.files.iter().map(|f| f.partition().clone()).collect();
-    assert_eq!(partitions.len(), 400);
+    assert_eq!((partitions.len(), written.files.len()), (200, 200));
     assert!(written.files.iter().any(|f| f.file_path().contains("/data/id_1=17/run-7-")));
     world.commit(Operation::Append { files: written.files }).await;
-    assert_eq!(world.rows("select count(*), sum(id) from t").await, ["1600|319200"]);
+    assert_eq!(world.rows("select count(*), sum(id) from t").await, ["300000|44999850000"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_partitions_in_little_memory() {
+    let world = world_with_memory(8 << 20).await;
+    let target = world.create(&numbers_schema(), &[("id", Transform::Bucket(100))]).await;
+    let batches: Vec<_> = (0..30).map(|i| numbers(i * 10_000..(i + 1) * 10_000)).collect();
+    let written = world.write(&target, batches).await.unwrap();
+    assert!(written.files.len() < 1000, "{} files", written.files.len());
+    world.commit(Operation::Append { files: written.files }).await;
+    assert_eq!(world.rows("select count(*), sum(id) from t").await, ["300000|44999850000"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -171,5 +171,5 @@ fn references_are_the_tables_to_wait_for() {
     let found = references("SELECT *\nFROM t AT BRANCH main AS x").unwrap();
     assert!(found[0].versioned);
     assert_eq!(found[0].range, 14..15);
-    assert!(table_references("SELECT FROM WHERE").is_err());
+    assert!(table_references("SELECT * FROM").is_err());
 }

@@ -113,7 +113,7 @@ async fn decimals_and_times_are_what_people_write() {
     assert_eq!(one(&session, "SELECT 0.1 + 0.2, 0.1 + 0.2 = 0.3").await, "0.3|true");
     assert_eq!(
         one(&session, "SELECT arrow_typeof(CAST('2026-01-01' AS TIMESTAMP)), arrow_typeof(now()), arrow_typeof(to_timestamp('2026-01-01'))").await,
-        "Timestamp(µs)|Timestamp(µs, \"UTC\")|Timestamp(µs)"
+        "Timestamp(µs)|Timestamp(µs, \"UTC\")|Timestamp(µs, \"UTC\")"
     );
     assert_eq!(
         one(&session, "SELECT run_time(), now() = run_time(), current_date, today()").await,

@@ -25,8 +25,6 @@ pub enum Sabotage {
     RefsNotCompared,
     /// A transaction does not verify that nothing was swept.
     SweepsNotNoticed,
-    /// A transaction does not verify the run's lease.
-    LeasesNotCompared,
     /// The ref moves before its objects are there.
     RefBeforeObjects,
     /// A run's or step's record is written after the ref moved, not with it.
