@@ -163,7 +163,7 @@ fn assert_corrupt(error: &StoreError) {
 
 /// The last connection to close moves the WAL into the file and removes it, on a thread of its own.
 async fn wait_for_checkpoint(path: &Path) {
-    for _ in 0..500 {
+    for _ in 0..6_000 {
         if !path.with_extension("db-wal").exists() {
             return;
         }
