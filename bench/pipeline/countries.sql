@@ -1,3 +1,0 @@
-select country, count(*) as customers, sum(revenue) as revenue
-from gold.customer_value
-group by country
