@@ -1,8 +1,14 @@
 //! The prompt of `polder sql`: lines in, statements and commands out.
 
-use std::fs::OpenOptions;
-use std::io::{BufRead, Write, stdin, stdout};
 use std::path::PathBuf;
+
+use rustyline::completion::{Completer, Pair};
+use rustyline::error::ReadlineError;
+use rustyline::highlight::Highlighter;
+use rustyline::hint::Hinter;
+use rustyline::history::FileHistory;
+use rustyline::validate::{ValidationContext, ValidationResult, Validator};
+use rustyline::{CompletionType, Config, Editor, Helper};
 
 use crate::failure::Failure;
 use crate::statements;
@@ -19,50 +25,54 @@ pub enum Input {
     End,
 }
 
-/// Reads statements over several lines until `;`, and remembers them in a file.
+/// Reads statements over several lines until `;`, with history and completion.
 pub struct Prompt {
+    editor: Editor<Completions, FileHistory>,
     history: PathBuf,
 }
 
 impl Prompt {
-    pub fn new(history: PathBuf) -> Self {
-        Self { history }
+    /// `words`: what Tab completes, beside SQL's own words.
+    pub fn new(history: PathBuf, words: Vec<String>) -> Result<Self, Failure> {
+        let config = Config::builder()
+            .auto_add_history(false)
+            .history_ignore_space(true)
+            .completion_type(CompletionType::List)
+            .max_history_size(10_000)
+            .map_err(|e| failed(&e))?
+            .build();
+        let mut editor = Editor::with_config(config).map_err(|e| failed(&e))?;
+        editor.set_helper(Some(Completions { words }));
+        // The first time there is none.
+        let _ = editor.load_history(&history);
+        Ok(Self { editor, history })
     }
 
     pub fn read(&mut self, at: &str) -> Result<Input, Failure> {
-        let mut text = String::new();
-        let mut shown = format!("{at}> ");
-        loop {
-            let mut out = stdout();
-            out.write_all(shown.as_bytes()).and_then(|()| out.flush()).map_err(|e| failed(&e))?;
-            if stdin().lock().read_line(&mut text).map_err(|e| failed(&e))? == 0 {
-                return Ok(if text.trim().is_empty() { Input::End } else { input(&text) });
+        match self.editor.readline(&format!("{at}> ")) {
+            Ok(line) => {
+                if !line.trim().is_empty() {
+                    self.remember(line.trim_end());
+                }
+                Ok(input(&line))
             }
-            if is_complete(&text) {
-                break;
-            }
-            shown = format!("{:>width$}> ", "-", width = at.chars().count());
+            // Ctrl-C drops what was typed.
+            Err(ReadlineError::Interrupted) => Ok(Input::Nothing),
+            Err(ReadlineError::Eof) => Ok(Input::End),
+            Err(error) => Err(failed(&error)),
         }
-        if !text.trim().is_empty() {
-            self.remember(text.trim_end());
-        }
-        Ok(input(&text))
     }
 
-    /// Kept statement by statement, so that a crash loses nothing.
-    fn remember(&self, text: &str) {
-        let kept = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(&self.history)
-            .and_then(|mut file| writeln!(file, "{}", text.replace('\n', " ")));
+    /// Kept line by line, so that a crash loses nothing.
+    fn remember(&mut self, text: &str) {
+        let kept = self.editor.add_history_entry(text).and_then(|_| self.editor.append_history(&self.history));
         if let Err(error) = kept {
             terminal::note(&format!("the history was not written: {error}"));
         }
     }
 }
 
-fn failed(error: &std::io::Error) -> Failure {
+fn failed(error: &ReadlineError) -> Failure {
     Failure::environment(format!("cannot read from the terminal: {error}"))
 }
 
@@ -96,6 +106,55 @@ fn is_complete(text: &str) -> bool {
     !split.open && statements::is_blank(split.rest)
 }
 
+struct Completions {
+    words: Vec<String>,
+}
+
+/// Of SQL, the words that begin statements and clauses.
+const KEYWORDS: &[&str] = &[
+    "select", "from", "where", "group by", "order by", "limit", "join", "left join", "with", "explain", "summarize",
+    "having", "distinct", "union all", "case when", "between", "describe", "count(*)", "at branch",
+];
+
+impl Completions {
+    /// Candidates for the word that ends at `position`, and where it starts.
+    fn candidates(&self, line: &str, position: usize) -> (usize, Vec<String>) {
+        let before = &line[..position];
+        let boundary = |c: char| c.is_whitespace() || "(),;=<>'".contains(c);
+        let start = before.rfind(boundary).map_or(0, |i| i + before[i..].chars().next().map_or(1, char::len_utf8));
+        let word = before[start..].to_lowercase();
+        if word.is_empty() {
+            return (start, Vec::new());
+        }
+        let names = self.words.iter().map(String::as_str).chain(KEYWORDS.iter().copied());
+        let mut found: Vec<String> = names.filter(|n| n.to_lowercase().starts_with(&word)).map(str::to_owned).collect();
+        found.sort_unstable();
+        found.dedup();
+        (start, found)
+    }
+}
+
+impl Helper for Completions {}
+impl Highlighter for Completions {}
+impl Hinter for Completions {
+    type Hint = String;
+}
+
+impl Completer for Completions {
+    type Candidate = Pair;
+
+    fn complete(&self, line: &str, position: usize, _: &rustyline::Context<'_>) -> rustyline::Result<(usize, Vec<Pair>)> {
+        let (start, found) = self.candidates(line, position);
+        Ok((start, found.into_iter().map(|n| Pair { display: n.clone(), replacement: n }).collect()))
+    }
+}
+
+impl Validator for Completions {
+    fn validate(&self, cx: &mut ValidationContext<'_>) -> rustyline::Result<ValidationResult> {
+        Ok(if is_complete(cx.input()) { ValidationResult::Valid(None) } else { ValidationResult::Incomplete })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -116,5 +175,13 @@ mod tests {
         assert_eq!(input("\\d gold.daily;"), Input::Command("d".into(), "gold.daily".into()));
         assert_eq!(input("quit"), Input::Command("q".into(), String::new()));
         assert_eq!(input(" ; "), Input::Nothing);
+    }
+
+    #[test]
+    fn tab_completes_tables_and_words() {
+        let completions = Completions { words: vec!["gold.daily".into(), "gold.funnel".into()] };
+        assert_eq!(completions.candidates("select * from gold.", 19), (14, vec!["gold.daily".into(), "gold.funnel".into()]));
+        assert_eq!(completions.candidates("sele", 4), (0, vec!["select".into()]));
+        assert_eq!(completions.candidates("select größe, ", 16), (16, vec![]));
     }
 }

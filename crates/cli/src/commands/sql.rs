@@ -176,7 +176,8 @@ struct Conversation<'a> {
 
 impl Conversation<'_> {
     fn talk(mut self) -> Result<(), Failure> {
-        let mut prompt = Prompt::new(self.app.home().history());
+        let words = self.tables()?.into_iter().map(|table| table.name.to_string()).collect();
+        let mut prompt = Prompt::new(self.app.home().history(), words)?;
         terminal::note(&self.asker.terminal.paint_err().style(DIM, "\\? for help"));
         loop {
             let result = match prompt.read(&self.at()?)? {
