@@ -30,6 +30,8 @@ pub struct OpenOptions {
     pub principal: Option<String>,
     /// Time and chance.
     pub system: Arc<dyn System>,
+    /// The threads that the steps of runs work on; those of the caller unless set.
+    pub workers: Option<tokio::runtime::Handle>,
 }
 
 impl OpenOptions {
@@ -40,6 +42,7 @@ impl OpenOptions {
             vars: BTreeMap::new(),
             principal: None,
             system: RealSystem::shared(),
+            workers: None,
         }
     }
 }
@@ -54,8 +57,18 @@ pub(crate) struct Loaded {
 impl Loaded {
     pub(crate) fn read(root: &Path, environment: Option<String>, overlay: BTreeMap<String, String>) -> Self {
         let options = polder_project::Options { environment, overlay, ..polder_project::Options::default() };
-        let (project, diagnostics) = polder_project::load(root, &options);
+        let (mut project, mut diagnostics) = polder_project::load(root, &options);
+        let policies = polder_sql::check_policies(&project.policies);
+        project.policies_broken |= !policies.is_empty();
+        diagnostics.extend(policies);
         Self { project: Arc::new(project), diagnostics }
+    }
+
+    /// Nothing can be done with the project: it is none, it is too new, or nobody knows where its data is.
+    fn is_hopeless(&self) -> bool {
+        let hopeless = [polder_project::codes::NO_PROJECT, polder_project::codes::NEWER];
+        let of_settings = |d: &Diagnostic| d.label.as_ref().is_some_and(|l| *l.span.file == *polder_project::SETTINGS);
+        self.diagnostics.iter().any(|d| hopeless.contains(&d.code) || d.severity == Severity::Error && of_settings(d))
     }
 
     /// The project, if nothing is wrong with it.
@@ -90,11 +103,11 @@ impl App {
     /// Opens a project. Files with mistakes do not stop this: whatever needs them says so.
     ///
     /// # Errors
-    /// No project there, or one for a newer Polder; state or warehouse that cannot be opened.
+    /// No project there, one for a newer Polder, or mistakes in its settings, which say where its data is; state or
+    /// warehouse that cannot be opened.
     pub async fn open(options: &OpenOptions) -> Result<Self, AppError> {
         let loaded = Loaded::read(&options.project, options.environment.clone(), BTreeMap::new());
-        let hopeless = [polder_project::codes::NO_PROJECT, polder_project::codes::NEWER];
-        if loaded.diagnostics.iter().any(|d| hopeless.contains(&d.code)) {
+        if loaded.is_hopeless() {
             return Err(AppError::Project(Box::new(loaded.problems())));
         }
         let settings = &loaded.project.settings;
@@ -111,7 +124,10 @@ impl App {
             manifest_cache_bytes: (memory / 16).clamp(16 << 20, 256 << 20),
         };
         let lake = Lake::open(catalog.clone(), &lake_options)?;
-        let engine = Engine::new(Arc::clone(&lake), loaded.project.policies.clone())?;
+        let engine = match loaded.project.policies_broken {
+            true => Engine::closed(Arc::clone(&lake))?,
+            false => Engine::new(Arc::clone(&lake), loaded.project.policies.clone())?,
+        };
         Ok(Self { options: options.clone(), home, loaded, catalog, lake, engine })
     }
 

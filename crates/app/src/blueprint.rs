@@ -38,6 +38,15 @@ impl Work {
             Self::Check(_) => None,
         }
     }
+
+    /// All that the step fills: the table that it writes, and where it puts what it rejects.
+    fn fills(&self) -> Vec<TableName> {
+        let rejected = match self {
+            Self::Ingest(_, stream) => Some(polder_ingest::quarantine_of(&stream.table)),
+            Self::Model(_) | Self::Check(_) => None,
+        };
+        self.writes().cloned().into_iter().chain(rejected).collect()
+    }
 }
 
 /// What a project is compiled against.
@@ -98,13 +107,20 @@ impl Blueprint {
         Ok(self)
     }
 
-    /// What can be selected: what sources fill, models, and queries that are checks of no one table.
+    /// What fills tables, in the order of the candidates.
+    fn fillers(&self) -> Vec<Work> {
+        let streams = self.streams.iter().map(|(source, stream)| Work::Ingest(Arc::clone(source), Arc::clone(stream)));
+        streams.chain(self.models.iter().cloned().map(Work::Model)).collect()
+    }
+
+    /// What can be selected: what sources fill, models, and checks that go with neither: queries about no one table,
+    /// and those of tables that Polder fills itself.
     fn candidates(&self) -> Vec<Candidate> {
-        let mut places: BTreeMap<TableName, usize> = BTreeMap::new();
-        let tables = self.streams.iter().map(|(_, s)| &s.table).chain(self.models.iter().map(|m| &m.table));
-        for (place, table) in tables.enumerate() {
-            places.insert(table.clone(), place);
-        }
+        let fillers = self.fillers();
+        let made: BTreeSet<&TableName> = fillers.iter().filter_map(Work::writes).collect();
+        let filled =
+            fillers.iter().enumerate().flat_map(|(place, work)| work.fills().into_iter().map(move |t| (t, place)));
+        let places: BTreeMap<TableName, usize> = filled.collect();
         let parents = |tables: &mut dyn Iterator<Item = &TableName>| -> Vec<usize> {
             tables.filter_map(|t| places.get(t).copied()).collect()
         };
@@ -122,14 +138,15 @@ impl Blueprint {
             path: model.span.file.to_string(),
             parents: parents(&mut model.reads.iter().map(|r| &r.table)),
         });
-        let queries = self.sets.iter().filter(|s| s.table.is_none()).map(|set| Candidate {
+        let alone = |set: &&Arc<CheckSet>| set.table.as_ref().is_none_or(|table| !made.contains(table));
+        let checks = self.sets.iter().filter(alone).map(|set| Candidate {
             name: set.name.clone(),
             source: None,
             tags: Vec::new(),
             path: set.span().map(|s| s.file.to_string()).unwrap_or_default(),
-            parents: parents(&mut set.references.iter()),
+            parents: parents(&mut set.tables().iter()),
         });
-        streams.chain(models).chain(queries).collect()
+        streams.chain(models).chain(checks).collect()
     }
 
     /// What a selection means, by name.
@@ -144,14 +161,10 @@ impl Blueprint {
 
     /// The graph of a run: ingest and models that were chosen, and the checks of what they write or that look at it.
     pub(crate) fn run_graph(&self, chosen: &BTreeSet<String>) -> Result<Graph<Work>, AppError> {
-        let mut works: Vec<Work> = Vec::new();
-        for (source, stream) in &self.streams {
-            works.push(Work::Ingest(Arc::clone(source), Arc::clone(stream)));
-        }
-        works.extend(self.models.iter().cloned().map(Work::Model));
+        let mut works = self.fillers();
         works.retain(|work| chosen.contains(&work.key().resource));
-        let written: BTreeSet<TableName> = works.iter().filter_map(|w| w.writes().cloned()).collect();
-        let looks_at = |set: &CheckSet| set.tables().iter().any(|t| written.contains(t)) || chosen.contains(&set.name);
+        let filled: BTreeSet<TableName> = works.iter().flat_map(Work::fills).collect();
+        let looks_at = |set: &CheckSet| set.tables().iter().any(|t| filled.contains(t)) || chosen.contains(&set.name);
         works.extend(self.sets.iter().filter(|s| looks_at(s)).cloned().map(Work::Check));
         wire(works).map_err(|e| AppError::Defect(e.to_string()))
     }
@@ -178,15 +191,13 @@ fn keys(streams: &[(Arc<Source>, Arc<Stream>)], models: &[Arc<CompiledModel>]) -
 }
 
 /// Puts the edges between steps: a table before what reads it, its checks after it, and, where a check can hold the
-/// run, before what is made from it.
+/// run, before what is made from it. What looks at the platform's own records comes after all that is written.
 fn wire(works: Vec<Work>) -> Result<Graph<Work>, GraphError> {
     let mut graph = Graph::new();
-    let mut writers: BTreeMap<TableName, StepKey> = BTreeMap::new();
+    let mut fillers: BTreeMap<TableName, StepKey> = BTreeMap::new();
     for work in works {
         let key = work.key();
-        if let Some(table) = work.writes() {
-            writers.insert(table.clone(), key.clone());
-        }
+        fillers.extend(work.fills().into_iter().map(|table| (table, key.clone())));
         graph.add(key, work)?;
     }
     let mut edges: Vec<(StepKey, StepKey)> = Vec::new();
@@ -195,11 +206,16 @@ fn wire(works: Vec<Work>) -> Result<Graph<Work>, GraphError> {
         match work {
             Work::Ingest(..) => {}
             Work::Model(model) => {
-                edges.extend(model.reads.iter().filter_map(|r| Some((writers.get(&r.table)?.clone(), key.clone()))));
+                edges.extend(model.reads.iter().filter_map(|r| Some((fillers.get(&r.table)?.clone(), key.clone()))));
             }
             Work::Check(set) => {
-                edges.extend(set.tables().iter().filter_map(|t| Some((writers.get(t)?.clone(), key.clone()))));
+                let tables = set.tables();
+                let of_records = tables.iter().any(polder_sql::is_system_table);
+                let before = fillers.iter().filter(|(table, _)| of_records || tables.contains(table));
+                edges.extend(before.map(|(_, filler)| (filler.clone(), key.clone())));
                 let table = set.table.as_ref().filter(|_| set.blocks());
+                // Of a quarantine: the table that its records are missing from.
+                let table = table.map(|table| fillers.get(table).and_then(|f| written(&graph, f)).unwrap_or(table));
                 guards.extend(table.into_iter().flat_map(|table| readers(&graph, table, key)));
             }
         }
@@ -215,6 +231,11 @@ fn wire(works: Vec<Work>) -> Result<Graph<Work>, GraphError> {
         }
     }
     Ok(graph)
+}
+
+/// The table that a step of the graph writes.
+fn written<'a>(graph: &'a Graph<Work>, step: &StepKey) -> Option<&'a TableName> {
+    graph.value(graph.index_of(step)?).writes()
 }
 
 /// The models that read a table, each as what must wait for `check`.

@@ -1,11 +1,11 @@
 //! Errors as a door needs them: what kind, which exit code, and the diagnostics with the files they point into.
 
 use polder_catalog::CatalogError;
-use polder_diag::{Diagnostic, Sources};
+use polder_diag::{Diagnostic, Sources, Span};
 use polder_lake::LakeError;
 use polder_run::JournalError;
 use polder_sql::SqlError;
-use polder_store::StoreError;
+use polder_store::{MEND_STATE, StoreError};
 use polder_table::TableError;
 
 use crate::codes;
@@ -37,6 +37,24 @@ pub enum AppError {
 pub struct Problems {
     pub diagnostics: Vec<Diagnostic>,
     pub sources: Sources,
+}
+
+/// What places of a statement are called.
+const STATEMENT: &str = "sql";
+
+impl Problems {
+    /// The same problems of a statement as problems of the text that it stands in, `offset` bytes from its start.
+    #[must_use]
+    pub fn in_text(mut self, name: &str, text: &str, offset: usize) -> Self {
+        let file = self.sources.add(name, text);
+        for diagnostic in &mut self.diagnostics {
+            let labels = diagnostic.label.iter_mut().chain(&mut diagnostic.related);
+            for label in labels.filter(|label| &*label.span.file == STATEMENT) {
+                label.span = Span::new(&file, label.span.start + offset..label.span.end + offset);
+            }
+        }
+        self
+    }
 }
 
 fn first_line(problems: &Problems) -> String {
@@ -88,7 +106,7 @@ impl AppError {
         match error {
             SqlError::Statement(diagnostic) => {
                 let mut sources = Sources::default();
-                sources.add("sql", sql);
+                sources.add(STATEMENT, sql);
                 Self::Statement(Box::new(Problems { diagnostics: vec![*diagnostic], sources }))
             }
             other => other.into(),
@@ -98,7 +116,18 @@ impl AppError {
 
 impl From<StoreError> for AppError {
     fn from(error: StoreError) -> Self {
-        Self::Environment(error.to_string())
+        let message = error.to_string();
+        Self::Environment(match &error {
+            StoreError::Corrupt { path, .. } if path.starts_with("object ") || path.starts_with("record ") => {
+                format!("{message}; {MEND_STATE}")
+            }
+            // Names are looked up in the catalog: what is missing below them was taken away by somebody.
+            StoreError::NotFound { .. } => format!(
+                "{message}, although the catalog names it: bring it back from a backup, or `polder rollback` to a \
+                 commit that does without it"
+            ),
+            _ => message,
+        })
     }
 }
 
@@ -127,7 +156,8 @@ impl From<CatalogError> for AppError {
             CatalogError::Claimed { run, .. } => {
                 Self::refused(codes::CLAIMED, message).hint(format!("wait for run {run} to end, then run again"))
             }
-            CatalogError::Conflict { .. } => Self::refused(codes::CONFLICT, message),
+            CatalogError::Conflict { .. } => Self::refused(codes::CONFLICT, message)
+                .hint("`polder diff` shows what a side did; `polder rollback` takes it back"),
             CatalogError::RefExists { .. } | CatalogError::Contended { .. } | CatalogError::Invalid(_) => {
                 Self::refused(codes::REFUSED, message)
             }
@@ -163,10 +193,10 @@ impl From<SqlError> for AppError {
             SqlError::Lake(error) => error.into(),
             SqlError::Cancelled => Self::Cancelled,
             SqlError::Denied(message) | SqlError::Limit(message) => Self::refused(codes::REFUSED, message),
-            SqlError::Execution(error) => {
-                let text = error.find_root().strip_backtrace();
-                Self::refused(codes::REFUSED, text.lines().next().unwrap_or_default())
+            SqlError::Policy(diagnostic) => {
+                Self::Project(Box::new(Problems { diagnostics: vec![*diagnostic], sources: Sources::default() }))
             }
+            SqlError::Execution(_) => Self::refused(polder_sql::codes::VALUE, error.to_string()),
         }
     }
 }

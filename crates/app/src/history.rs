@@ -1,8 +1,10 @@
 //! git's words for tables: status, log, diff, branches, tags, merge, rollback.
 
+use std::collections::BTreeSet;
+
 use polder_base::{RunId, TableName, Timestamp};
 use polder_catalog::{Author, CommitId, Entry, EntryKey, MAIN, RefInfo, RefKind, TableAction, TableOperation};
-use polder_run::{RunRecord, RunStatus};
+use polder_run::{RunKind, RunRecord, RunStatus};
 use polder_store::Space;
 use serde::Serialize;
 
@@ -20,8 +22,28 @@ pub struct Status {
     pub views: usize,
     /// The newest runs first, a few.
     pub runs: Vec<RunRecord>,
-    /// Runs that were held or failed, whose branches are still there.
-    pub open: Vec<RunRecord>,
+    /// Runs that are not published and whose branches are still there.
+    pub open: Vec<OpenRun>,
+}
+
+/// A run that goes on, or waits for somebody.
+#[derive(Debug, Clone, Serialize)]
+pub struct OpenRun {
+    #[serde(flatten)]
+    pub record: RunRecord,
+    /// A process works on it. A run that says `running` and is not executed was interrupted.
+    pub executed: bool,
+}
+
+/// A branch that got another head.
+#[derive(Debug, Clone, Serialize)]
+pub struct Moved {
+    pub branch: String,
+    /// The commit from before; the same as `after` where there was nothing to do.
+    pub before: CommitId,
+    pub after: CommitId,
+    /// What was asked for: what was merged in, or what was gone back to.
+    pub to: Shown,
 }
 
 /// A commit of a ref's history.
@@ -87,8 +109,12 @@ impl App {
         let views = tables.iter().filter(|t| t.kind == "view").count();
         let records: Vec<RunRecord> = self.runs().await?;
         let refs = self.catalog.refs().await?;
-        let open = records.iter().filter(|r| r.status != RunStatus::Published);
-        let open = open.filter(|r| refs.iter().any(|f| f.name == r.branch)).cloned().collect();
+        let waits = |r: &&RunRecord| r.kind == RunKind::Run && r.status != RunStatus::Published;
+        let mut open = Vec::new();
+        for record in records.iter().filter(waits).filter(|r| refs.iter().any(|f| f.name == r.branch)) {
+            let executed = record.status == RunStatus::Running && self.is_executed(record.id).await?;
+            open.push(OpenRun { record: record.clone(), executed });
+        }
         Ok(Status {
             project: self.loaded.project.name.clone(),
             current,
@@ -235,7 +261,7 @@ impl App {
     /// `main`, the current ref, or one that is not there.
     pub async fn delete_ref(&self, name: &str) -> Result<(), AppError> {
         if name == MAIN {
-            return Err(AppError::refused(codes::REFUSED, format!("`{MAIN}` stays")));
+            return Err(AppError::refused(codes::REFUSED, format!("`{MAIN}` cannot be deleted")));
         }
         if name == self.current_ref()? {
             let refused = AppError::refused(codes::REFUSED, format!("`{name}` is the current ref"));
@@ -263,23 +289,59 @@ impl App {
     ///
     /// # Errors
     /// Unknown refs; tables that both sides changed in ways that do not go together.
-    pub async fn merge(&self, from: &str, into: Option<&str>) -> Result<Shown, AppError> {
-        let (into, _) = self.target(into).await?;
-        self.catalog.merge(from, &into, &self.author(), &format!("Merge {from} into {into}")).await?;
-        self.shown(&into).await
+    pub async fn merge(&self, from: &str, into: Option<&str>) -> Result<Moved, AppError> {
+        let (branch, before) = self.target(into).await?;
+        let to = self.shown(from).await?;
+        if from == branch {
+            let refused = AppError::refused(codes::REFUSED, format!("`{branch}` cannot be merged into itself"));
+            return Err(refused.hint("polder branch shows what there is; --into names another target"));
+        }
+        self.catalog.merge(from, &branch, &self.author(), &format!("Merge {from} into {branch}")).await?;
+        self.moved(branch, before, to).await
     }
 
-    /// Makes a branch show what it showed at `to`, as a new commit: everything, or some tables with their cursors.
+    async fn moved(&self, branch: String, before: CommitId, to: Shown) -> Result<Moved, AppError> {
+        let after = self.catalog.resolve(&branch).await?;
+        Ok(Moved { branch, before, after, to })
+    }
+
+    /// Makes a branch show what it showed at `to`, as a new commit: everything, or some tables with their cursors and
+    /// rejected records, which the next ingest reads again.
     ///
     /// # Errors
     /// An unknown ref or time; a table that was not there.
-    pub async fn rollback(&self, branch: Option<&str>, to: &str, tables: &[TableName]) -> Result<Shown, AppError> {
-        let (branch, _) = self.target(branch).await?;
-        let to = self.catalog.resolve(to).await?;
+    pub async fn rollback(&self, branch: Option<&str>, to: &str, tables: &[TableName]) -> Result<Moved, AppError> {
+        let (branch, head) = self.target(branch).await?;
+        let shown = self.shown(to).await?;
+        let to = CommitId(shown.commit.clone());
         let author = Author { principal: self.principal() };
-        let some = (!tables.is_empty()).then_some(tables);
+        let tables = self.with_quarantine(tables, &head, &to).await?;
+        let some = (!tables.is_empty()).then_some(&*tables);
         self.catalog.rollback(&branch, &to, some, &author).await?;
-        self.shown(&branch).await
+        self.moved(branch, head, shown).await
+    }
+
+    /// Tables, and the quarantine of those that a source fills, if it has ever taken a record at one of two commits.
+    async fn with_quarantine(
+        &self,
+        tables: &[TableName],
+        now: &CommitId,
+        then: &CommitId,
+    ) -> Result<Vec<TableName>, AppError> {
+        let mut all = tables.to_vec();
+        if tables.is_empty() {
+            return Ok(all);
+        }
+        let mut entries = self.catalog.entries(now).await?;
+        entries.extend(self.catalog.entries(then).await?);
+        let filled: BTreeSet<&str> = entries.iter().filter_map(|(_, entry)| fills(entry)).collect();
+        for table in tables.iter().filter(|table| filled.contains(table.to_string().as_str())) {
+            let quarantine = EntryKey::Relation(polder_ingest::quarantine_of(table));
+            if let Some((EntryKey::Relation(name), _)) = entries.iter().find(|(key, _)| *key == quarantine) {
+                all.push(name.clone());
+            }
+        }
+        Ok(all)
     }
 
     /// The tables and views of a ref, the current one unless given.
@@ -289,6 +351,14 @@ impl App {
     pub async fn tables(&self, at: Option<&str>) -> Result<Vec<TableRow>, AppError> {
         let commit = self.catalog.resolve(&self.ref_or_current(at)?).await?;
         self.tables_at(&commit).await
+    }
+}
+
+/// The table that a cursor belongs to.
+fn fills(entry: &Entry) -> Option<&str> {
+    match entry {
+        Entry::Cursor(cursor) => Some(&cursor.table),
+        Entry::Table(_) | Entry::View(_) => None,
     }
 }
 
@@ -326,6 +396,7 @@ fn logged(operation: &TableOperation) -> LoggedChange {
         TableAction::Overwrite => "overwrite",
         TableAction::Replace => "replace",
         TableAction::SetSchema => "set schema",
+        TableAction::SetProperties => "set properties",
         TableAction::Drop => "drop",
         TableAction::View => "view",
         TableAction::Cursor => "cursor",

@@ -44,6 +44,11 @@ impl Home {
         self.folder.join("history")
     }
 
+    /// The locks of runs that a process works on.
+    pub(crate) fn locks(&self) -> PathBuf {
+        self.folder.join("locks")
+    }
+
     /// This process's folder for spill files; those of dead processes are removed.
     pub(crate) fn spill_folder(&self) -> Result<PathBuf, AppError> {
         let all = self.folder.join("tmp");

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use polder_diag::{Diagnostic, Sources};
 use polder_sql::{Limits, Principal, QueryResult, Session, SessionOptions, SqlError};
 
-use crate::{App, AppError};
+use crate::app::has_errors;
+use crate::{App, AppError, Problems};
 
 /// What a session is opened with.
 #[derive(Debug, Clone, Default)]
@@ -24,6 +26,8 @@ pub struct SqlOptions {
 #[derive(Debug, Clone)]
 pub struct SqlSession {
     session: Session,
+    /// The project's files: a policy that does not fit its table is told at its place.
+    files: Sources,
 }
 
 impl App {
@@ -33,7 +37,7 @@ impl App {
     /// An unknown ref; policies that cannot be read, for then nobody knows who may see what.
     pub async fn session(&self, options: &SqlOptions) -> Result<SqlSession, AppError> {
         if self.loaded.project.policies_broken {
-            return Err(AppError::Project(Box::new(self.loaded.problems())));
+            return Err(AppError::Project(Box::new(self.broken_policies())));
         }
         let mut principal = Principal::user(options.principal.clone().unwrap_or_else(|| self.principal()));
         principal.roles.clone_from(&options.roles);
@@ -43,7 +47,24 @@ impl App {
             limits: Limits { timeout: options.timeout, max_rows: options.max_rows },
             ..SessionOptions::new(principal, self.ref_or_current(options.at.as_deref())?)
         };
-        Ok(SqlSession { session: self.engine.session(session_options).await? })
+        let session = self.engine.session(session_options).await?;
+        Ok(SqlSession { session, files: self.loaded.project.files.clone() })
+    }
+
+    /// What is wrong with the policies; everything that is wrong where that cannot be told.
+    fn broken_policies(&self) -> Problems {
+        let mut problems = self.loaded.problems();
+        let of_policies =
+            |d: &Diagnostic| d.label.as_ref().is_some_and(|l| polder_project::is_of_policies(&l.span.file));
+        let mut found: Vec<Diagnostic> = problems.diagnostics.iter().filter(|d| of_policies(d)).cloned().collect();
+        if !has_errors(&found) {
+            found.clone_from(&problems.diagnostics);
+        }
+        if let Some(last) = found.pop() {
+            found.push(last.hint("until its policies can be read, no table of the project is shown to anybody"));
+        }
+        problems.diagnostics = found;
+        problems
     }
 }
 
@@ -58,11 +79,21 @@ impl SqlSession {
     /// # Errors
     /// A statement that is wrong, denied, or too much for the session's limits.
     pub async fn query(&self, sql: &str) -> Result<QueryResult, AppError> {
-        self.session.query(sql).await.map_err(|e| AppError::of_statement(e, sql))
+        self.session.query(sql).await.map_err(|e| self.error(e, sql))
     }
 
     /// An error of a stream of rows.
     pub fn stream_error(&self, error: impl Into<SqlError>, sql: &str) -> AppError {
-        AppError::of_statement(error.into(), sql)
+        self.error(error.into(), sql)
+    }
+
+    fn error(&self, error: SqlError, sql: &str) -> AppError {
+        match error {
+            SqlError::Policy(diagnostic) => {
+                let sources = self.files.clone();
+                AppError::Project(Box::new(Problems { diagnostics: vec![*diagnostic], sources }))
+            }
+            other => AppError::of_statement(other, sql),
+        }
     }
 }

@@ -167,7 +167,7 @@ fn of_table(table: &TableName, at: &str, metadata: &TableMetadata, path: String)
         let column = schema.name_by_field_id(field.source_id).unwrap_or(&field.name);
         partition_text(&field.transform.to_string(), column)
     });
-    let mut snapshots: Vec<SnapshotDetails> = metadata.snapshots().map(|s| snapshot(s)).collect();
+    let mut snapshots: Vec<SnapshotDetails> = metadata.snapshots().map(snapshot).collect();
     snapshots.sort_by_key(|s| std::cmp::Reverse((s.at, s.id)));
     snapshots.truncate(SNAPSHOTS);
     TableDetails {

@@ -1,4 +1,5 @@
 //! Names and numbers that every level speaks: table names, run numbers, points in time.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 mod name;
 mod nearest;
@@ -6,7 +7,7 @@ mod time;
 
 pub use name::{ColumnNames, NameError, TableName, normalise_column};
 pub use nearest::nearest;
-pub use time::Timestamp;
+pub use time::{TimeError, Timestamp};
 
 /// The number of a run, counted from 1 in each project; its branch is `run/<number>`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]

@@ -17,6 +17,16 @@ pub enum NameError {
     NotQualified(String),
     #[error("columns `{first}` and `{second}` are both called `{normalised}` once normalised")]
     Collision { first: String, second: String, normalised: String },
+    #[error("{}", twice(.0))]
+    Twice(String),
+}
+
+fn twice(name: &str) -> String {
+    if name.trim().is_empty() {
+        "two columns have no name".to_owned()
+    } else {
+        format!("two columns are called `{name}`")
+    }
 }
 
 impl TableName {
@@ -105,10 +115,13 @@ impl ColumnNames {
         for original in originals {
             let original = original.as_ref();
             let normalised = normalise_column(original);
-            if let Some((_, first)) = columns.iter().find(|(n, _)| *n == normalised) {
-                return Err(NameError::Collision { first: first.clone(), second: original.to_owned(), normalised });
+            match columns.iter().find(|(n, _)| *n == normalised) {
+                None => columns.push((normalised, original.to_owned())),
+                Some((_, first)) if first == original => return Err(NameError::Twice(original.to_owned())),
+                Some((_, first)) => {
+                    return Err(NameError::Collision { first: first.clone(), second: original.to_owned(), normalised });
+                }
             }
-            columns.push((normalised, original.to_owned()));
         }
         Ok(Self { columns })
     }
@@ -140,6 +153,9 @@ mod tests {
     fn colliding_columns_are_named() {
         let err = ColumnNames::normalise(["Order ID", "x", "order_id"]).unwrap_err();
         assert_eq!(err.to_string(), "columns `Order ID` and `order_id` are both called `order_id` once normalised");
+        let twice = |names: [&str; 2]| ColumnNames::normalise(names).unwrap_err().to_string();
+        assert_eq!(twice(["a", "a"]), "two columns are called `a`");
+        assert_eq!(twice(["", ""]), "two columns have no name");
     }
 
     #[test]

@@ -21,7 +21,12 @@ use polder_table::spec::{
 };
 
 /// Tables that one commit of the set-up makes.
-const TABLES_PER_COMMIT: usize = 500;
+const TABLES_PER_COMMIT: usize = 100;
+/// Tables that one commit over many appends to: a run that publishes.
+const TABLES_OF_A_RUN: usize = 100;
+const WRITERS: usize = 8;
+/// The step from one table to the next where commits go to many: neighbours share nodes of the tree.
+const STRIDE: usize = 7919;
 
 fn main() {
     let numbers: Vec<usize> = std::env::args().filter_map(|a| a.parse().ok()).collect();
@@ -32,32 +37,34 @@ fn main() {
 
 async fn run(tables: usize, commits: usize) {
     let folder = tempfile::tempdir().unwrap();
-    let catalog = Arc::new(open(folder.path()).await);
+    let bench = Bench { catalog: Arc::new(open(folder.path()).await), folder: folder.path(), tables };
 
-    let started = Instant::now();
-    for first in (0..tables).step_by(TABLES_PER_COMMIT) {
-        let changes = (first..tables.min(first + TABLES_PER_COMMIT)).map(create).collect();
-        catalog.commit(MAIN, change_set(changes)).await.unwrap();
+    // Writers at once: the tables of one commit are written one after the other.
+    let mut makes = vec![Vec::new(); WRITERS];
+    for (commit, first) in (0..tables).step_by(TABLES_PER_COMMIT).enumerate() {
+        makes[commit % WRITERS].push((first..tables.min(first + TABLES_PER_COMMIT)).map(create).collect());
     }
-    let setup = started.elapsed();
-    println!("{}", serde_json::json!({ "case": "setup", "tables": tables, "seconds": setup.as_secs_f64() }));
+    let mut made = bench.measure("making the tables, 100 at once, eight writers", makes).await;
 
-    let before = bytes_below(folder.path());
-    let one = commit_each(&catalog, 1, commits, |_, _| 0).await;
-    report("one table, one writer", tables, commits, one, bytes_below(folder.path()) - before);
+    let each = commits.div_ceil(WRITERS);
+    let mut many = (0..).map(|n| n * STRIDE % tables);
+    let mut next = |_| vec![bench.append(many.next().unwrap())];
+    let one = |_| vec![bench.append(0)];
+    made += bench.measure("to one table", vec![(0..commits).map(one).collect()]).await;
+    made += bench.measure("to one table, eight writers", batches(each, one)).await;
+    made += bench.measure("to many tables", vec![(0..commits).map(&mut next).collect()]).await;
+    made += bench.measure("to many tables, eight writers", batches(each, &mut next)).await;
+    let mut publish = |_| (0..TABLES_OF_A_RUN.min(tables)).flat_map(&mut next).collect();
+    made += bench.measure("to 100 tables at once", vec![(0..commits.div_ceil(20)).map(&mut publish).collect()]).await;
 
-    let before = bytes_below(folder.path());
-    let many = commit_each(&catalog, 1, commits, move |_, i| i % tables).await;
-    report("many tables, one writer", tables, commits, many, bytes_below(folder.path()) - before);
+    // Nothing was lost, and no two became one. The first commit is the empty one of a new catalog.
+    let head = bench.catalog.resolve(MAIN).await.unwrap();
+    assert_eq!(bench.catalog.log(&head, usize::MAX).await.unwrap().len(), 1 + made, "a commit is missing");
+}
 
-    let before = bytes_below(folder.path());
-    let shared = commit_each(&catalog, 8, commits / 8, move |writer, _| writer % tables).await;
-    report("many tables, eight writers", tables, commits / 8 * 8, shared, bytes_below(folder.path()) - before);
-
-    // Nothing was lost: every commit appended one file.
-    let head = catalog.resolve(MAIN).await.unwrap();
-    let found = catalog.log(&head, usize::MAX).await.unwrap().len();
-    assert_eq!(found, 1 + tables.div_ceil(TABLES_PER_COMMIT) + 2 * commits + commits / 8 * 8, "a commit is missing");
+/// The commits of all writers.
+fn batches(each: usize, mut changes: impl FnMut(usize) -> Vec<Change>) -> Vec<Vec<Vec<Change>>> {
+    (0..WRITERS).map(|_| (0..each).map(&mut changes).collect()).collect()
 }
 
 async fn open(folder: &Path) -> Catalog {
@@ -68,33 +75,58 @@ async fn open(folder: &Path) -> Catalog {
     Catalog::open(Arc::new(state), Warehouse::new(Arc::new(disk), &root), RealSystem::shared()).await.unwrap()
 }
 
-/// `writers` tasks, each `commits` appends, to the table that `choose(writer, i)` names.
-async fn commit_each(
-    catalog: &Arc<Catalog>,
-    writers: usize,
-    commits: usize,
-    choose: impl Fn(usize, usize) -> usize + Copy + Send + 'static,
-) -> Duration {
-    let started = Instant::now();
-    let tasks: Vec<_> = (0..writers)
-        .map(|writer| {
-            let catalog = Arc::clone(catalog);
-            tokio::spawn(async move {
-                for i in 0..commits {
-                    let change = append(&catalog, choose(writer, i));
-                    catalog.commit(MAIN, change_set(vec![change])).await.unwrap();
-                }
-            })
-        })
-        .collect();
-    for task in tasks {
-        task.await.unwrap();
-    }
-    started.elapsed()
+struct Bench<'a> {
+    catalog: Arc<Catalog>,
+    folder: &'a Path,
+    tables: usize,
 }
 
-fn change_set(changes: Vec<Change>) -> ChangeSet {
-    ChangeSet { author: Author { principal: "bench".into() }, message: "bench".into(), run: None, changes }
+impl Bench<'_> {
+    /// Makes the commits of each writer, all writers at once, and prints what they cost. Returns how many they were.
+    async fn measure(&self, case: &str, writers: Vec<Vec<Vec<Change>>>) -> usize {
+        let commits = writers.iter().map(Vec::len).sum();
+        let (written, kept) = (bytes_written(), bytes_below(self.folder));
+        let started = Instant::now();
+        let tasks: Vec<_> =
+            writers.into_iter().map(|all| tokio::spawn(commit_all(Arc::clone(&self.catalog), all))).collect();
+        for task in tasks {
+            task.await.unwrap();
+        }
+        let elapsed = started.elapsed();
+        let written = bytes_written().zip(written).map(|(after, before)| after - before);
+        // The log of SQLite may have become shorter.
+        let kept = bytes_below(self.folder).saturating_sub(kept);
+        self.report(case, commits, elapsed, written, kept);
+        commits
+    }
+
+    fn report(&self, case: &str, commits: usize, elapsed: Duration, written: Option<u64>, kept: u64) {
+        let each = |bytes: u64| bytes / commits.max(1) as u64;
+        println!(
+            "{}",
+            serde_json::json!({
+                "case": case,
+                "tables": self.tables,
+                "commits": commits,
+                "commits_per_second": commits as f64 / elapsed.as_secs_f64(),
+                "bytes_written_per_commit": written.map(each),
+                "bytes_kept_per_commit": each(kept),
+            })
+        );
+    }
+
+    /// One file more. The file is made here, so that it is not on the clock.
+    fn append(&self, n: usize) -> Change {
+        let operation = Operation::Append { files: vec![data_file(&self.catalog, n)] };
+        Change::Table { table: table(n), operations: vec![operation], read: None }
+    }
+}
+
+async fn commit_all(catalog: Arc<Catalog>, all: Vec<Vec<Change>>) {
+    for changes in all {
+        let author = Author { principal: "bench".into() };
+        catalog.commit(MAIN, ChangeSet { author, message: "bench".into(), run: None, changes }).await.unwrap();
+    }
 }
 
 fn table(n: usize) -> TableName {
@@ -105,18 +137,14 @@ fn create(n: usize) -> Change {
     let fields = (1..=8)
         .map(|id| Arc::new(NestedField::optional(id, format!("column_{id}"), Type::Primitive(PrimitiveType::Long))));
     let operation = Operation::Create {
-        folder: format!("ns{}/table_{n:05}", n % 20),
+        // One for many tables: thousands of folders take longer to remove than all that is measured here.
+        folder: format!("ns{}", n % 20),
         schema: Schema::builder().with_fields(fields).build().unwrap(),
         partition: UnboundPartitionSpec::default(),
         sort: None,
         properties: BTreeMap::new(),
         files: Vec::new(),
     };
-    Change::Table { table: table(n), operations: vec![operation], read: None }
-}
-
-fn append(catalog: &Catalog, n: usize) -> Change {
-    let operation = Operation::Append { files: vec![data_file(catalog, n)] };
     Change::Table { table: table(n), operations: vec![operation], read: None }
 }
 
@@ -136,15 +164,10 @@ fn data_file(catalog: &Catalog, n: usize) -> DataFile {
         .unwrap()
 }
 
-fn report(case: &str, tables: usize, commits: usize, elapsed: Duration, bytes: u64) {
-    let rate = commits as f64 / elapsed.as_secs_f64();
-    println!(
-        "{}",
-        serde_json::json!({
-            "case": case, "tables": tables, "commits": commits,
-            "commits_per_second": rate, "bytes_per_commit": bytes / commits as u64,
-        })
-    );
+/// What this process has written so far, to files or elsewhere, where the system counts it (Linux).
+fn bytes_written() -> Option<u64> {
+    let counts = std::fs::read_to_string("/proc/self/io").ok()?;
+    counts.lines().find_map(|line| line.strip_prefix("wchar: ")?.parse().ok())
 }
 
 fn bytes_below(folder: &Path) -> u64 {

@@ -11,6 +11,7 @@ use minicbor::{Decode, Encode};
 use polder_store::StoreError;
 
 use crate::codec::Hash;
+use crate::guard::Guard;
 use crate::objects::Stage;
 use crate::refs::RefRecord;
 use crate::tree::new_nodes;
@@ -43,6 +44,10 @@ pub(crate) struct Bundle {
     /// Of a pack, which stands for all bundles from this epoch on up to its own.
     #[n(7)]
     pub(crate) since: Option<u64>,
+    /// The collection of garbage that its writer knew of. A later collection deletes bundles of moves that did not take
+    /// place; whoever tries such a move again must not find the old file and believe it.
+    #[n(8)]
+    pub(crate) collection: Option<u64>,
 }
 
 /// What a bundle's path says.
@@ -69,7 +74,8 @@ impl Bundle {
     pub(crate) fn path(&self) -> String {
         let commit = self.new.as_deref().and_then(|hex| hex.get(..12)).unwrap_or("deleted");
         let extension = if self.since.is_some() { "pack" } else { "bundle" };
-        format!("{FOLDER}/{}/{:020}-{commit}.{extension}", self.name, self.epoch)
+        let collection = self.collection.unwrap_or_default();
+        format!("{FOLDER}/{}/{:020}-{commit}-{collection}.{extension}", self.name, self.epoch)
     }
 
     pub(crate) fn encode(&self) -> Result<Bytes> {
@@ -94,6 +100,7 @@ impl Catalog {
     /// when another process had written the same before.
     pub(crate) async fn write_bundle(
         &self,
+        guard: &Guard,
         name: &str,
         old: Option<&CommitId>,
         new: Option<(&RefRecord, Bytes)>,
@@ -109,6 +116,7 @@ impl Catalog {
             objects: objects.into_iter().map(|bytes| ByteVec::from(bytes.to_vec())).collect(),
             record: new.map(|(_, raw)| ByteVec::from(raw.to_vec())),
             since: None,
+            collection: Some(guard.record.epoch),
         };
         self.put_bundle(&bundle).await
     }
@@ -186,8 +194,9 @@ mod tests {
             objects: vec![ByteVec::from(vec![1, 1, 0x80])],
             record: None,
             since: None,
+            collection: Some(3),
         };
-        let path = "_polder/bundles/run/12/00000000000000000007-abababababab.bundle";
+        let path = "_polder/bundles/run/12/00000000000000000007-abababababab-3.bundle";
         assert_eq!(bundle.path(), path);
         let info = polder_store::ObjectInfo { path: path.into(), size_bytes: 9, modified: polder_base::Timestamp(0) };
         let file = BundleFile::parse(&info).unwrap();

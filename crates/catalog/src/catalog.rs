@@ -55,6 +55,9 @@ struct Inner {
 #[derive(Debug, serde::Serialize, serde::Deserialize)]
 struct FormatFile {
     format: u32,
+    /// Where the warehouse was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    root: Option<String>,
 }
 
 impl Catalog {
@@ -62,7 +65,8 @@ impl Catalog {
     /// store was lost, and refs and objects are rebuilt from them.
     ///
     /// # Errors
-    /// A store or warehouse of a newer format.
+    /// A store or warehouse of a newer format, or one that was moved; a store that is damaged, or older than the
+    /// warehouse.
     pub async fn open(state: Arc<dyn State>, warehouse: Warehouse, system: Arc<dyn System>) -> Result<Self> {
         let inner = Inner {
             objects: Objects::new(Arc::clone(&state)),
@@ -86,6 +90,8 @@ impl Catalog {
                 Some(_) => {}
                 None => catalog.make_main().await?,
             }
+        } else {
+            catalog.check_not_behind().await?;
         }
         Ok(catalog)
     }
@@ -99,11 +105,26 @@ impl Catalog {
                 self.state().apply(batch).await?;
             }
         }
-        let storage = self.tables().warehouse().storage();
+        self.check_warehouse().await
+    }
+
+    /// Verifies that the warehouse has a format that we know, and is where it was made: Iceberg's metadata names files by
+    /// absolute locations.
+    async fn check_warehouse(&self) -> Result<()> {
+        let warehouse = self.tables().warehouse();
+        let (storage, root) = (warehouse.storage(), warehouse.root());
         match storage.get(FORMAT_FILE).await {
-            Ok(bytes) => known_format(FORMAT_FILE, decode_record::<FormatFile>(FORMAT_FILE, &bytes)?.format),
+            Ok(bytes) => {
+                let file: FormatFile = decode_record(FORMAT_FILE, &bytes)?;
+                known_format(FORMAT_FILE, file.format)?;
+                match file.root {
+                    Some(made) if made != root => Err(StoreError::Moved { made, found: root.to_owned() }.into()),
+                    _ => Ok(()),
+                }
+            }
             Err(StoreError::NotFound { .. }) => {
-                match storage.put(FORMAT_FILE, encode_record(&FormatFile { format: FORMAT })?).await {
+                let file = FormatFile { format: FORMAT, root: Some(root.to_owned()) };
+                match storage.put(FORMAT_FILE, encode_record(&file)?).await {
                     Ok(()) | Err(StoreError::Exists { .. }) => Ok(()),
                     Err(e) => Err(e.into()),
                 }
@@ -136,7 +157,8 @@ impl Catalog {
         };
         let raw = encode_record(&record)?;
         let objects: Vec<Bytes> = stage.bytes().map(|(_, bytes)| bytes.clone()).collect();
-        self.write_bundle(MAIN, None, Some((&record, raw.clone())), record.epoch, objects).await?;
+        let guard = self.guard().await?;
+        self.write_bundle(&guard, MAIN, None, Some((&record, raw.clone())), record.epoch, objects).await?;
         let batch = stage.put_all(Batch::new().expect(Space::Refs, MAIN, None)).put(Space::Refs, MAIN, raw);
         match self.state().apply(batch).await? {
             Outcome::Applied | Outcome::Refused { .. } => Ok(()),

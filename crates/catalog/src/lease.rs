@@ -180,6 +180,20 @@ impl Catalog {
         Ok(())
     }
 
+    /// Ends the lease of a holder that is known to be dead, so that nobody waits for it. `false`: the run has another
+    /// lease by now, or none.
+    pub async fn end_lease(&self, run: RunId, term: u64) -> Result<bool> {
+        let found = self.find_lease(run).await?;
+        if found.record.as_ref().is_none_or(|(record, _)| record.term != term) {
+            return Ok(false);
+        }
+        let batch = found
+            .expect(Batch::new(), run)
+            .delete(Space::Leases, lease_key(run))
+            .delete(Space::Leases, expiry_key(run));
+        Ok(self.state().apply(batch).await? == Outcome::Applied)
+    }
+
     /// Runs that somebody works on now.
     pub(crate) async fn leased_runs(&self) -> Result<Vec<RunId>> {
         let now = self.system().now();

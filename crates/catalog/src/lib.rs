@@ -6,6 +6,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+mod behind;
 mod bundle;
 mod cache;
 mod catalog;
@@ -38,5 +39,6 @@ pub use object::{
     Author, Commit, CommitId, CursorEntry, Entry, EntryKey, TableAction, TableEntry, TableOperation, ViewEntry,
 };
 pub use rebuild::Rebuilt;
+pub use refs::Shown;
 
 pub type Result<T, E = CatalogError> = std::result::Result<T, E>;

@@ -36,8 +36,9 @@ impl Catalog {
         let record = RefRecord { commit: (*new).into(), epoch: head.record.epoch + 1, ..head.record.clone() };
         let raw = encode_record(&record)?;
         let bundle = (&record, raw.clone());
-        let written =
-            self.write_bundle(&head.name, Some(&head.record.commit), Some(bundle), record.epoch, objects).await?;
+        let written = self
+            .write_bundle(guard, &head.name, Some(&head.record.commit), Some(bundle), record.epoch, objects)
+            .await?;
         // Our own preconditions first, so that their positions are known whatever the caller adds.
         let mut batch = Batch::new().expect(Space::Refs, head.name.clone(), Some(head.raw.clone()));
         batch = guard.expect(batch);

@@ -163,4 +163,6 @@ pub enum TableAction {
     /// An entry taken over as it is from elsewhere (an equal step's output, a rollback, a merge).
     #[n(8)]
     Take,
+    #[n(9)]
+    SetProperties,
 }

@@ -7,8 +7,9 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use bytes::Bytes;
-use polder_store::{Batch, Outcome, Space};
+use polder_store::{Batch, Outcome, Space, StoreError};
 
+use crate::behind::GIVEN_UP;
 use crate::bundle::{Bundle, BundleFile};
 use crate::codec::{Hash, Object, decode};
 use crate::lease::RUN_COUNTER;
@@ -38,7 +39,10 @@ struct Found {
 
 impl Catalog {
     /// Rebuilds refs and objects in an empty state store. Of two processes that do this at once, one writes the refs.
-    /// `None`: no bundle knows of a `main`.
+    /// `None`: there are no bundles, so the warehouse is new.
+    ///
+    /// # Errors
+    /// Bundles from which `main` cannot be read: an empty `main` in their place would hide all tables.
     pub(crate) async fn rebuild(&self) -> Result<Option<Rebuilt>> {
         let bundles = self.bundle_files().await?;
         if bundles.is_empty() {
@@ -59,7 +63,13 @@ impl Catalog {
             }
         }
         if !records.contains_key(&MAIN.to_owned()) {
-            return Ok(None);
+            return Err(StoreError::Corrupt {
+                path: crate::bundle::FOLDER.to_owned(),
+                detail: "it holds bundles, but none of them leads to a `main` whose metadata files are all there: \
+                         nothing was changed; restore the folder from a backup"
+                    .to_owned(),
+            }
+            .into());
         }
         rebuilt.refs = records.keys().map(|name| (*name).clone()).collect();
         let kept = readable.reachable(records.values().map(|(record, _)| record))?;
@@ -117,6 +127,8 @@ impl Catalog {
             batch = batch.put(Space::Refs, (*name).clone(), raw.clone());
         }
         batch = RefCounter::restore(batch, last_epoch + 1)?;
+        let of_main = found.moves.get(MAIN).into_iter().flatten().map(|b| b.epoch).max().unwrap_or_default();
+        batch = batch.put(Space::Meta, GIVEN_UP, encode_record(&of_main)?);
         batch = batch.put(Space::Meta, RUN_COUNTER, encode_record(&last_run.max(last_run_branch(records)))?);
         match self.state().apply(batch).await? {
             Outcome::Applied | Outcome::Refused { .. } => Ok(()),

@@ -81,7 +81,7 @@ pub fn compile(cx: &CompileContext<'_>) -> Compiled {
     let mut compiler = Compiler { cx, templates: &templates, problems: Vec::new() };
     let mut by_table: BTreeMap<TableName, CheckSet> = BTreeMap::new();
     for group in &cx.project.checks {
-        if !cx.known.contains(&group.table) && !Tables::is_builtin(&group.table) {
+        if !compiler.is_known(&group.table) {
             compiler.problems.extend(templates.unknown(&group.table.to_string(), &group.span));
             continue;
         }
@@ -145,7 +145,7 @@ impl Compiler<'_> {
                 let locate = |_| rule.span.clone();
                 references = self.query(sql, &locate);
             }
-            Test::Relationships { to, .. } if !self.cx.known.contains(to) => {
+            Test::Relationships { to, .. } if !self.is_known(to) => {
                 self.problems.extend(self.templates.unknown(&to.to_string(), &rule.span));
                 return;
             }
@@ -188,7 +188,7 @@ impl Compiler<'_> {
                 return BTreeSet::new();
             }
         };
-        let mut tables = BTreeSet::new();
+        let mut tables: BTreeSet<TableName> = polder_sql::system_references(sql).into_iter().flatten().collect();
         for reference in found.iter().filter(|r| !r.versioned) {
             match self.resolve(reference) {
                 Some(table) => {
@@ -217,7 +217,13 @@ impl Compiler<'_> {
             None => vec![self.cx.default_namespace, "gold", "silver", "bronze"],
         };
         let mut tables = namespaces.into_iter().map(|namespace| TableName::new(namespace, &reference.name));
-        tables.find(|t| self.cx.known.contains(t) || Tables::is_builtin(t))
+        tables.find(|t| self.is_known(t))
+    }
+
+    /// Whether a table is declared, or is one that Polder fills itself.
+    fn is_known(&self, table: &TableName) -> bool {
+        let rejected = Tables::rejected_from(table).is_some_and(|from| self.cx.known.contains(&from));
+        rejected || self.cx.known.contains(table) || polder_sql::is_system_table(table)
     }
 }
 

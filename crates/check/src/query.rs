@@ -90,6 +90,9 @@ impl<'a> Reader<'a> {
     }
 
     async fn exists(&self, table: &TableName) -> Result<bool, SqlError> {
+        if polder_sql::is_system_table(table) {
+            return Ok(true);
+        }
         let key = EntryKey::Relation(table.clone());
         Ok(self.catalog.entry(self.session.at(), &key).await?.is_some())
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use polder_base::{TableName, nearest};
 use polder_diag::{Diagnostic, Span};
-use polder_project::Project;
+use polder_project::{Project, Tables};
 use polder_template::{Names, Target, Template};
 use serde_json::Value;
 
@@ -66,12 +66,20 @@ impl<'a> Templates<'a> {
             return None;
         }
         let qualified = name.contains('.');
-        let names: Vec<String> =
-            self.known.iter().map(|t| if qualified { t.to_string() } else { t.name.clone() }).collect();
+        let names: Vec<String> = match qualified {
+            true => self.known.iter().cloned().chain(self.builtin()).map(|t| t.to_string()).collect(),
+            false => self.known.iter().map(|t| t.name.clone()).collect(),
+        };
         let message = format!("no model or source is called `{name}`");
         let diagnostic = Diagnostic::error(codes::UNKNOWN_TABLE, message).at(span.clone(), "unknown name");
         let near = nearest(name, names.iter().map(String::as_str));
         Some(near.iter().fold(diagnostic, |d, n| d.hint(format!("did you mean `{n}`?"))))
+    }
+
+    /// Tables that Polder fills itself: its records, and what sources reject.
+    fn builtin(&self) -> impl Iterator<Item = TableName> {
+        let rejected = self.known.iter().filter_map(Tables::quarantine_of);
+        rejected.chain(polder_sql::system_tables())
     }
 }
 

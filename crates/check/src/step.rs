@@ -127,11 +127,14 @@ impl CheckStep {
     fn blame(&self, rule: &Rule, error: SqlError) -> StepError {
         let (code, reason, hints) = match error {
             SqlError::Statement(diagnostic) => (codes::INVALID, diagnostic.message, diagnostic.hints),
-            SqlError::Execution(error) => {
-                let text = error.find_root().strip_backtrace();
-                (codes::FAILED, text.lines().next().unwrap_or_default().to_owned(), Vec::new())
-            }
+            SqlError::Execution(_) => (codes::FAILED, error.to_string(), Vec::new()),
             other => return environment(other),
+        };
+        let unmade = self.set.references.iter().find(|table| reason == format!("no table is called `{table}`"));
+        let (reason, hints) = match unmade {
+            // It is declared, or the project would not be valid.
+            Some(table) => (format!("{table} is not built yet"), vec![format!("polder run {table}")]),
+            None => (reason, hints),
         };
         let message = format!("the check `{}` of {} cannot be computed: {reason}", rule.title, self.set.name);
         let mut diagnostic = Diagnostic::error(code, message).at(rule.span.clone(), "");

@@ -1,6 +1,9 @@
 //! What ends a command early, and the exit code that tells it.
 
 use polder_app::{AppError, Problems};
+use polder_diag::render_text;
+
+use crate::terminal::Paint;
 
 /// What the process ends with. Documented in `polder --help`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,6 +17,13 @@ pub enum Exit {
     Environment = 3,
     /// A defect of Polder.
     Defect = 70,
+}
+
+/// Problems for a person, an empty line between them.
+pub fn told(problems: &Problems, paint: Paint) -> String {
+    let texts: Vec<String> =
+        problems.diagnostics.iter().map(|d| render_text(d, &problems.sources, paint.0).trim_end().to_owned()).collect();
+    texts.join("\n\n")
 }
 
 /// Why a command did not do what it was asked for.
@@ -81,6 +91,17 @@ impl Failure {
             hints.push(hint.into());
         }
         self
+    }
+
+    /// A mistake in a statement, as one in the text that the statement stands in.
+    #[must_use]
+    pub fn in_text(self, name: &str, text: &str, offset: usize) -> Self {
+        match self {
+            Self::Mistakes { exit, problems } => {
+                Self::Mistakes { exit, problems: Box::new(problems.in_text(name, text, offset)) }
+            }
+            other => other,
+        }
     }
 
     pub fn from_parquet(error: parquet::errors::ParquetError) -> Self {

@@ -17,8 +17,6 @@ mod text;
 use std::process::ExitCode;
 
 use clap::Parser;
-use polder_diag::render_text;
-
 use failure::{Exit, Failure};
 use terminal::{BAD, Terminal};
 
@@ -53,11 +51,7 @@ fn defect_text(panic: &std::panic::PanicHookInfo<'_>) -> String {
 fn tell(terminal: Terminal, failure: &Failure) {
     let paint = terminal.paint_err();
     match failure {
-        Failure::Mistakes { problems, .. } => {
-            for diagnostic in &problems.diagnostics {
-                terminal::note(&render_text(diagnostic, &problems.sources, paint.0));
-            }
-        }
+        Failure::Mistakes { problems, .. } => terminal::note(&failure::told(problems, paint)),
         Failure::Message { message, hints, .. } => {
             terminal::note(&format!("{} {message}", paint.style(BAD, "error:")));
             for hint in hints {

@@ -25,6 +25,13 @@ pub enum Input {
     End,
 }
 
+impl Input {
+    /// `\q` and its like: nothing that one wants to come back to.
+    pub fn leaves(&self) -> bool {
+        matches!(self, Self::Command(name, _) if matches!(name.as_str(), "q" | "quit"))
+    }
+}
+
 /// Reads statements over several lines until `;`, with history and completion.
 pub struct Prompt {
     editor: Editor<Completions, FileHistory>,
@@ -51,10 +58,11 @@ impl Prompt {
     pub fn read(&mut self, at: &str) -> Result<Input, Failure> {
         match self.editor.readline(&format!("{at}> ")) {
             Ok(line) => {
-                if !line.trim().is_empty() {
+                let input = input(&line);
+                if input != Input::Nothing && !input.leaves() {
                     self.remember(line.trim_end());
                 }
-                Ok(input(&line))
+                Ok(input)
             }
             // Ctrl-C drops what was typed.
             Err(ReadlineError::Interrupted) => Ok(Input::Nothing),
@@ -112,8 +120,25 @@ struct Completions {
 
 /// Of SQL, the words that begin statements and clauses.
 const KEYWORDS: &[&str] = &[
-    "select", "from", "where", "group by", "order by", "limit", "join", "left join", "with", "explain", "summarize",
-    "having", "distinct", "union all", "case when", "between", "describe", "count(*)", "at branch",
+    "select",
+    "from",
+    "where",
+    "group by",
+    "order by",
+    "limit",
+    "join",
+    "left join",
+    "with",
+    "explain",
+    "summarize",
+    "having",
+    "distinct",
+    "union all",
+    "case when",
+    "between",
+    "describe",
+    "count(*)",
+    "at branch",
 ];
 
 impl Completions {
@@ -143,7 +168,12 @@ impl Hinter for Completions {
 impl Completer for Completions {
     type Candidate = Pair;
 
-    fn complete(&self, line: &str, position: usize, _: &rustyline::Context<'_>) -> rustyline::Result<(usize, Vec<Pair>)> {
+    fn complete(
+        &self,
+        line: &str,
+        position: usize,
+        _: &rustyline::Context<'_>,
+    ) -> rustyline::Result<(usize, Vec<Pair>)> {
         let (start, found) = self.candidates(line, position);
         Ok((start, found.into_iter().map(|n| Pair { display: n.clone(), replacement: n }).collect()))
     }
@@ -180,7 +210,10 @@ mod tests {
     #[test]
     fn tab_completes_tables_and_words() {
         let completions = Completions { words: vec!["gold.daily".into(), "gold.funnel".into()] };
-        assert_eq!(completions.candidates("select * from gold.", 19), (14, vec!["gold.daily".into(), "gold.funnel".into()]));
+        assert_eq!(
+            completions.candidates("select * from gold.", 19),
+            (14, vec!["gold.daily".into(), "gold.funnel".into()])
+        );
         assert_eq!(completions.candidates("sele", 4), (0, vec!["select".into()]));
         assert_eq!(completions.candidates("select größe, ", 16), (16, vec![]));
     }

@@ -2,6 +2,7 @@
 
 mod bars;
 mod lines;
+mod screen;
 
 pub use bars::Bars;
 pub use lines::Lines;
@@ -9,18 +10,33 @@ pub use lines::Lines;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use polder_run::{Event, EventSink, Progress, StepKey};
+use serde_json::Value;
 
 use crate::terminal;
+
+/// Who is told what happens in a run, and what the program has to say beside it.
+pub trait Report: EventSink {
+    /// A line for people on standard error.
+    fn note(&self, text: &str) {
+        terminal::note(text);
+    }
+}
 
 /// One JSON object a line, for programs.
 #[derive(Debug, Default)]
 pub struct JsonEvents;
 
+impl Report for JsonEvents {}
+
 impl EventSink for JsonEvents {
     fn event(&self, event: &Event) {
         // An event is plain data: it always has a JSON form.
-        if let Ok(json) = serde_json::to_string(event) {
-            terminal::line(&json);
+        if let Ok(mut json) = serde_json::to_value(event) {
+            if let Some(report) = json.get_mut("report").and_then(Value::as_object_mut) {
+                // What steps leave for later runs is nobody else's business.
+                report.retain(|name, _| name != "output" && name != "settled");
+            }
+            terminal::line(&json.to_string());
         }
     }
 }
@@ -34,6 +50,15 @@ pub struct TextEvents {
 impl TextEvents {
     pub fn new(lines: Lines, bars: Option<Bars>) -> Self {
         Self { lines: Mutex::new(lines), bars }
+    }
+}
+
+impl Report for TextEvents {
+    fn note(&self, text: &str) {
+        match &self.bars {
+            Some(bars) => bars.note(text),
+            None => terminal::note(text),
+        }
     }
 }
 

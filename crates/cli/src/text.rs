@@ -7,6 +7,9 @@ pub fn width(text: &str) -> usize {
     text.width()
 }
 
+/// What a line end becomes where there is one line only.
+pub const LINE_END: char = '⏎';
+
 /// The text on one line: control characters become visible, so that data cannot steer the terminal.
 pub fn one_line(text: &str) -> String {
     if !text.chars().any(char::is_control) {
@@ -14,7 +17,7 @@ pub fn one_line(text: &str) -> String {
     }
     text.chars()
         .map(|c| match c {
-            '\n' => '⏎',
+            '\n' => LINE_END,
             '\t' => ' ',
             c if c.is_control() => '␦',
             c => c,

@@ -1,6 +1,6 @@
 //! What the policies say about one principal and one table.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use polder_diag::Span;
 use polder_project::Mask;
@@ -21,8 +21,14 @@ pub struct Decision {
     pub denied: Option<Span>,
     /// All of them must hold for a row to be seen.
     pub filters: Vec<RowFilter>,
-    /// How columns are hidden, by name in lower case. Columns that the table does not have may be among them.
+    /// How columns are hidden, by name in lower case. Columns that the table does not have may be among them, where a
+    /// policy is for many tables.
     pub masks: BTreeMap<String, Mask>,
+    /// Columns, in lower case, that policies for this very table hide: one that is not there is spelled wrong, or was
+    /// renamed, and what it should hide would be seen under another name.
+    pub needed: BTreeSet<String>,
+    /// Where it is written that a column is hidden, by name in lower case.
+    pub(crate) places: BTreeMap<String, Span>,
 }
 
 impl Decision {
@@ -37,11 +43,29 @@ impl Decision {
         self.masks.get(&column.to_lowercase())
     }
 
+    /// Where it is written that a column is hidden.
+    pub fn mask_span(&self, column: &str) -> Option<&Span> {
+        self.places.get(&column.to_lowercase())
+    }
+
+    /// Where some column is hidden.
+    pub fn any_mask_span(&self) -> Option<&Span> {
+        self.places.values().next()
+    }
+
+    /// The first column that must be hidden and is not among these.
+    pub fn missing<'a>(&self, columns: impl IntoIterator<Item = &'a str>) -> Option<&str> {
+        let there: BTreeSet<String> = columns.into_iter().map(str::to_lowercase).collect();
+        self.needed.iter().find(|needed| !there.contains(*needed)).map(String::as_str)
+    }
+
     /// Adds one more mask to a column. Where two rules hide one column in different ways, nothing of it is shown:
     /// showing either form could tell what the other one hides.
-    pub(crate) fn mask(&mut self, column: &str, mask: &Mask) {
+    pub(crate) fn mask(&mut self, column: &str, mask: &Mask, place: &Span) {
+        let column = column.to_lowercase();
+        self.places.entry(column.clone()).or_insert_with(|| place.clone());
         self.masks
-            .entry(column.to_lowercase())
+            .entry(column)
             .and_modify(|known| {
                 if known != mask {
                     *known = Mask::Null;

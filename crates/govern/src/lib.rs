@@ -10,6 +10,6 @@ mod principal;
 
 pub use bindings::Bindings;
 pub use decision::{Decision, RowFilter};
-pub use polder_project::{Mask, Policy};
+pub use polder_project::{Mask, Policy, PolicyPlaces};
 pub use policies::Policies;
 pub use principal::Principal;

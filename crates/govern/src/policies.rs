@@ -2,13 +2,9 @@
 
 use polder_base::TableName;
 use polder_diag::{Diagnostic, Span};
-use polder_project::Policy;
+use polder_project::{Policy, Tables};
 
 use crate::{Decision, Principal, RowFilter};
-
-/// Where records are that could not be read, and the tables that they were meant for.
-const QUARANTINE: &str = "quarantine";
-const BRONZE: &str = "bronze";
 
 /// A policy, and what its `table:` means.
 #[derive(Debug, Clone)]
@@ -64,7 +60,7 @@ impl Policies {
             None => Err(Box::new(
                 Diagnostic::error("S020", format!("the policy's table `{}` is no table name", policy.table))
                     .at(policy.span.clone(), "")
-                    .hint("write `namespace.name`, or `namespace.*` for all tables of a namespace"),
+                    .hint("write `namespace.name`, `namespace.*` for all tables of a namespace, or `*` for all"),
             )),
         };
         Ok(Self { rules: policies.into_iter().map(rule).collect::<Result<_, _>>()? })
@@ -78,9 +74,16 @@ impl Policies {
         self.rules.iter().map(|rule| &rule.policy)
     }
 
-    /// Whether any policy is about a table of this name.
+    /// Whether a table of this name has to be known again under another one: policies for all tables hold anyway.
     pub fn mention(&self, name: &TableName) -> bool {
-        self.rules.iter().any(|rule| rule.pattern.matches(name))
+        let source = Tables::rejected_from(name);
+        let about = |pattern: &Pattern| pattern.matches(name) || source.as_ref().is_some_and(|s| pattern.matches(s));
+        self.rules.iter().any(|rule| rule.pattern != Pattern::All && about(&rule.pattern))
+    }
+
+    /// Whether any policy, of whatever table, is for a principal.
+    pub fn bind(&self, principal: &Principal) -> bool {
+        !principal.system && self.rules.iter().any(|rule| applies(&rule.policy, principal))
     }
 
     /// What a principal may see of a table that goes, or went, by these names. All rules that name the principal
@@ -93,13 +96,20 @@ impl Policies {
         let names: Vec<&TableName> = names.into_iter().collect();
         decision.denied = names.iter().find_map(|name| self.quarantined(principal, name));
         let about = |rule: &&Rule| names.iter().any(|name| rule.pattern.matches(name));
-        for Rule { policy, .. } in self.rules.iter().filter(about).filter(|rule| applies(&rule.policy, principal)) {
+        for Rule { pattern, policy } in self.rules.iter().filter(about).filter(|rule| applies(&rule.policy, principal))
+        {
             if policy.deny {
                 decision.denied.get_or_insert_with(|| policy.span.clone());
             }
-            let filter = policy.row_filter.iter().map(|sql| RowFilter { sql: sql.clone(), span: policy.span.clone() });
+            let place = policy.filter_span();
+            let filter = policy.row_filter.iter().map(|sql| RowFilter { sql: sql.clone(), span: place.clone() });
             decision.filters.extend(filter);
-            policy.masks.iter().for_each(|(column, mask)| decision.mask(column, mask));
+            for (column, mask) in &policy.masks {
+                decision.mask(column, mask, policy.mask_span(column));
+            }
+            if matches!(pattern, Pattern::Table(_)) {
+                decision.needed.extend(policy.masks.keys().map(|column| column.to_lowercase()));
+            }
         }
         decision
     }
@@ -109,10 +119,7 @@ impl Policies {
     /// `quarantine.t` holds records that `bronze.t` rejected, as they came: no filter or mask fits them. So whoever may
     /// not see all of the one may see nothing of the other.
     fn quarantined(&self, principal: &Principal, name: &TableName) -> Option<Span> {
-        if name.namespace != QUARANTINE {
-            return None;
-        }
-        let table = TableName::new(BRONZE, &name.name);
+        let table = Tables::rejected_from(name)?;
         let about = |rule: &&Rule| rule.pattern.matches(&table) && applies(&rule.policy, principal);
         self.rules.iter().find(about).map(|rule| rule.policy.span.clone())
     }
@@ -130,7 +137,7 @@ mod tests {
 
     use polder_base::TableName;
     use polder_diag::Span;
-    use polder_project::{Mask, Policy};
+    use polder_project::{Mask, Policy, PolicyPlaces};
 
     use super::Policies;
     use crate::{Bindings, Principal};
@@ -145,6 +152,7 @@ mod tests {
             row_filter: None,
             masks: BTreeMap::new(),
             span: Span::file(&file),
+            places: PolicyPlaces::default(),
         }
     }
 
@@ -185,6 +193,20 @@ mod tests {
     }
 
     #[test]
+    fn a_column_that_is_not_there_is_missed_only_where_the_policy_is_for_one_table() {
+        let masks = BTreeMap::from([("Emial".to_owned(), Mask::Hash)]);
+        let policies = Policies::new(vec![
+            Policy { masks: masks.clone(), ..policy("silver.orders") },
+            Policy { masks, ..policy("gold.*") },
+        ])
+        .unwrap();
+        let decide = |name: TableName| policies.decide(&Principal::user("ann"), [&name]);
+        assert_eq!(decide(orders()).missing(["id", "email"]), Some("emial"));
+        assert_eq!(decide(orders()).missing(["id", "EMIAL"]), None);
+        assert_eq!(decide(TableName::new("gold", "orders")).missing(["id", "email"]), None);
+    }
+
+    #[test]
     fn a_renamed_table_stays_governed() {
         let policies = Policies::new(vec![Policy { deny: true, ..policy("silver.orders") }]).unwrap();
         let mut bindings = Bindings::default();
@@ -211,5 +233,27 @@ mod tests {
         assert!(policies.mention(&TableName::new("hr.pay", "salaries")));
         assert!(!policies.mention(&TableName::new("hrx", "salaries")));
         assert!(Policies::new(vec![policy("orders")]).unwrap_err().message.contains("orders"));
+    }
+
+    #[test]
+    fn tables_are_known_again_where_a_policy_is_about_them_by_name() {
+        let policies = Policies::new(vec![Policy { deny: true, ..policy("bronze.users") }]).unwrap();
+        assert!(policies.mention(&TableName::new("bronze", "users")));
+        assert!(policies.mention(&TableName::new("quarantine", "users")));
+        assert!(!policies.mention(&orders()));
+        let policies = Policies::new(vec![Policy { deny: true, ..policy("*") }]).unwrap();
+        assert!(!policies.mention(&orders()));
+        assert!(policies.decide(&Principal::user("ann"), [&orders()]).denied.is_some());
+    }
+
+    #[test]
+    fn a_policy_binds_those_whom_it_is_for() {
+        let analysts = Policy { deny: true, principals: vec!["analyst".to_owned()], ..policy("silver.orders") };
+        let policies = Policies::new(vec![Policy { except: vec!["root".to_owned()], ..analysts }]).unwrap();
+        let analyst = |name: &str| Principal::user(name).with_roles(["analyst"]);
+        assert!(policies.bind(&analyst("ann")));
+        assert!(!policies.bind(&analyst("root")) && !policies.bind(&Principal::user("zoe")));
+        let everybody = Policies::new(vec![Policy { deny: true, ..policy("silver.orders") }]).unwrap();
+        assert!(everybody.bind(&Principal::user("zoe")) && !everybody.bind(&Principal::system()));
     }
 }

@@ -20,6 +20,12 @@ pub const TOO_MANY_REJECTED: &str = "I010";
 pub const TYPE_CHANGED: &str = "I011";
 /// A type that no table can hold.
 pub const NO_PLACE: &str = "I012";
+/// The table's rows came in another way than the stream reads now.
+pub const FILLED_OTHERWISE: &str = "I013";
+/// A file has nothing in it any more, and its rows would go.
+pub const EMPTIED: &str = "I014";
+/// Rows that cannot be put into their table.
+pub const UNFIT: &str = "I015";
 /// The address of a PostgreSQL source cannot be read.
 pub const ADDRESS: &str = "I020";
 /// PostgreSQL cannot be entered.
@@ -36,3 +42,5 @@ pub const NO_CURSOR: &str = "I025";
 pub const CURSOR_UNUSABLE: &str = "I026";
 /// Rows at the cursor's last value cannot be told from new ones.
 pub const BOUNDARY: &str = "I027";
+/// A lag that does not go with the cursor's type.
+pub const LAG: &str = "I028";

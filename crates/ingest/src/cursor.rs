@@ -43,6 +43,11 @@ impl FileCursor {
         self.files.get(folder)?.get(name).copied()
     }
 
+    /// The size that a file had when it was read; `None`: it was not.
+    pub fn size_bytes(&self, file: &SourceFile) -> Option<u64> {
+        self.get(file).map(|(size_bytes, _)| size_bytes)
+    }
+
     pub fn news(&self, files: Vec<SourceFile>) -> News {
         let mut news = News::default();
         for file in files {

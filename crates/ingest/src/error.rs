@@ -2,7 +2,10 @@
 
 use polder_diag::Diagnostic;
 use polder_lake::LakeError;
+use polder_project::Stream;
 use polder_run::StepError;
+
+use crate::codes;
 
 /// Why rows could not be taken in.
 #[derive(Debug, thiserror::Error)]
@@ -10,11 +13,17 @@ pub enum IngestError {
     /// The person's files, declarations or data are wrong.
     #[error("{0}")]
     Data(Box<Diagnostic>),
+    /// The database refuses to be entered or read.
+    #[error("{0}")]
+    Refused(Box<Diagnostic>),
     /// Disk, network or database. `transient`: the same again may work.
     #[error("{message}")]
     Environment { message: String, transient: bool },
     #[error(transparent)]
     Lake(#[from] LakeError),
+    /// More records were rejected than allowed; how many is known when the readers have stopped.
+    #[error("too many records were rejected")]
+    TooManyRejected,
     /// Records have keys that the sample did not show: the plan must be made again from all records.
     #[error("records have keys that were not known before")]
     UnknownKeys,
@@ -28,6 +37,10 @@ impl IngestError {
     /// Something of the machine that another attempt will not mend: a file that may not be read, a full disk.
     pub(crate) fn permanent(message: impl Into<String>) -> Self {
         Self::Environment { message: message.into(), transient: false }
+    }
+
+    pub(crate) fn refused(diagnostic: Diagnostic) -> Self {
+        Self::Refused(Box::new(diagnostic))
     }
 
     pub(crate) fn transient(message: impl Into<String>) -> Self {
@@ -48,22 +61,26 @@ impl From<arrow::error::ArrowError> for IngestError {
     }
 }
 
-impl From<IngestError> for StepError {
-    fn from(error: IngestError) -> Self {
-        match error {
-            IngestError::Data(diagnostic) => Self::Data(diagnostic),
-            IngestError::Environment { message, transient } => Self::Environment { message, transient },
-            IngestError::Lake(LakeError::Cancelled) | IngestError::Cancelled => Self::Cancelled,
-            IngestError::Lake(error) => {
-                Self::Environment { transient: is_transient(&error), message: error.to_string() }
+impl IngestError {
+    /// The error of the step that reads a stream.
+    pub(crate) fn into_step_error(self, stream: &Stream) -> StepError {
+        match self {
+            Self::Data(diagnostic) => StepError::Data(diagnostic),
+            Self::Refused(diagnostic) => StepError::Outside(diagnostic),
+            Self::Environment { message, transient } => StepError::Environment { message, transient },
+            Self::Lake(LakeError::Cancelled) | Self::Cancelled => StepError::Cancelled,
+            Self::Lake(error @ (LakeError::Schema(_) | LakeError::DuplicateKey { .. })) => {
+                let message = format!("{}: {error}", stream.table);
+                Diagnostic::error(codes::UNFIT, message).at(stream.span.clone(), "").into()
             }
-            IngestError::UnknownKeys => Self::Defect(error.to_string()),
-            IngestError::Defect(message) => Self::Defect(message),
+            Self::Lake(error) => StepError::Environment { transient: is_transient(&error), message: error.to_string() },
+            Self::UnknownKeys | Self::TooManyRejected => StepError::Defect(self.to_string()),
+            Self::Defect(message) => StepError::Defect(message),
         }
     }
 }
 
-/// A lost race for the branch may be won the next time; a schema that does not fit stays as it is.
+/// A lost race for the branch may be won the next time.
 fn is_transient(error: &LakeError) -> bool {
     use polder_catalog::CatalogError;
     matches!(error, LakeError::Catalog(CatalogError::Contended { .. }))

@@ -146,27 +146,29 @@ impl Intake {
         let room = NAMED.saturating_sub(first.len());
         first.extend(records.iter().take(room).cloned());
         let count = self.rejected.fetch_add(records.len() as u64, Ordering::Relaxed) + records.len() as u64;
-        if count > self.max_rejected {
-            let error = too_many(&self.table, count, self.max_rejected, &first);
-            drop(first);
-            return Err(self.fail(error.into()));
-        }
-        Ok(())
+        drop(first);
+        if count > self.max_rejected { Err(self.fail(IngestError::TooManyRejected)) } else { Ok(()) }
     }
-}
 
-fn too_many(table: &TableName, count: u64, allowed: u64, first: &[Rejected]) -> Diagnostic {
-    let (records, were) = if count == 1 { ("record", "was") } else { ("records", "were") };
-    let message = format!("{count} {records} for {table} {were} rejected, {allowed} allowed");
-    let mut diagnostic = Diagnostic::error(codes::TOO_MANY_REJECTED, message);
-    for record in first {
-        let raw = crate::text::discover::shorten(&record.raw);
-        diagnostic = diagnostic.hint(format!("{}: {raw}", record.describe()));
+    /// What a person is told once the readers have stopped. `all`: where the rejected records are to be seen.
+    pub fn too_many(&self, all: Option<String>) -> Diagnostic {
+        let (count, table, allowed) = (self.rejected(), &self.table, self.max_rejected);
+        let (records, were) = if count == 1 { ("record", "was") } else { ("records", "were") };
+        // The rest of the input was not looked at.
+        let message = format!(
+            "{count} {records} for {table} {were} rejected, {allowed} allowed; reading stopped there, so there may be more"
+        );
+        let mut diagnostic = Diagnostic::error(codes::TOO_MANY_REJECTED, message);
+        for record in self.first_rejected.lock().iter() {
+            let raw = crate::text::discover::shorten(&record.raw);
+            diagnostic = diagnostic.hint(format!("{}: {raw}", record.describe()));
+        }
+        let diagnostic = all.into_iter().fold(diagnostic, Diagnostic::hint);
+        diagnostic.hint(
+            "mend the source, declare the column's type under `columns`, or set `max_rejected` to let that many go to \
+             quarantine",
+        )
     }
-    diagnostic.hint(
-        "mend the source, declare the column's type under `columns`, or set `max_rejected` to let that many go to \
-         quarantine",
-    )
 }
 
 /// A reader's end of a stream of rows. Adds the system columns.
@@ -190,19 +192,21 @@ impl Sink {
         &self.intake
     }
 
-    /// Counts rejected records of one batch and hands them to quarantine.
+    /// Counts rejected records of one batch and hands them to quarantine: also those that are too many, because a
+    /// person will want to see them.
     pub fn reject_blocking(&self, records: Vec<Rejected>) -> Result<(), Stopped> {
-        self.intake.count_rejected(&records)?;
-        records.into_iter().try_for_each(|r| self.rejects.blocking_send(r).map_err(|_| Stopped))
+        let allowed = self.intake.count_rejected(&records);
+        records.into_iter().try_for_each(|r| self.rejects.blocking_send(r).map_err(|_| Stopped))?;
+        allowed
     }
 
     /// As [`Self::reject_blocking`], for readers that are not threads.
     pub async fn reject(&self, records: Vec<Rejected>) -> Result<(), Stopped> {
-        self.intake.count_rejected(&records)?;
+        let allowed = self.intake.count_rejected(&records);
         for record in records {
             self.rejects.send(record).await.map_err(|_| Stopped)?;
         }
-        Ok(())
+        allowed
     }
 
     pub fn send_blocking(&self, columns: Vec<ArrayRef>, rows: usize, origin: Origin) -> Result<(), Stopped> {

@@ -6,6 +6,7 @@ use arrow::datatypes::{Schema, SchemaRef};
 use datafusion::physical_plan::SendableRecordBatchStream;
 use polder_base::TableName;
 use polder_catalog::Change;
+use polder_diag::Diagnostic;
 use polder_lake::{Duplicates, LakeTable, Merge, Merged, Workspace, WriteTarget, Written, from_arrow};
 use polder_project::Stream;
 use polder_run::{StepContext, StepReport};
@@ -16,10 +17,15 @@ use tokio_util::sync::CancellationToken;
 
 use crate::intake::{Intake, IntakeSettings, Sink, quarantine_schema, quarantine_stream, reject_channel, row_stream};
 use crate::plan::{together, type_change};
-use crate::{IngestError, Result};
+use crate::{IngestError, Result, codes};
 
 /// The namespace of the tables that take rejected records.
 const QUARANTINE: &str = "quarantine";
+
+/// Where the rejected records of a source's table are.
+pub fn quarantine_of(table: &TableName) -> TableName {
+    TableName::new(QUARANTINE, &*table.name)
+}
 
 /// What rows do to the table.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,21 +56,62 @@ pub struct Landing<'a> {
 
 impl Landing<'_> {
     /// How far was read; nothing when all is to be read anew.
-    pub fn cursor_value<T: DeserializeOwned>(&self) -> Result<Option<T>> {
+    ///
+    /// # Errors
+    /// A cursor of a version beyond `version`, or of another kind of source (`I013`).
+    pub fn cursor_value<T: DeserializeOwned>(&self, version: u32) -> Result<Option<T>> {
+        #[derive(serde::Deserialize)]
+        struct Versioned {
+            version: u32,
+        }
         let Some(text) = self.cursor.as_ref().filter(|_| self.table.is_some() && !self.full_refresh) else {
             return Ok(None);
         };
-        serde_json::from_str(text).map(Some).map_err(|e| {
-            let name = &self.cursor_name;
-            IngestError::permanent(format!(
-                "the cursor `{name}` cannot be read (was it written by a newer Polder?): {e}"
-            ))
-        })
+        let name = &self.cursor_name;
+        let found: Versioned = serde_json::from_str(text)
+            .map_err(|e| IngestError::permanent(format!("the cursor `{name}` is damaged: {e}")))?;
+        if found.version > version {
+            let message = format!("the cursor `{name}` was written by a newer Polder: this one cannot go on from it");
+            return Err(IngestError::permanent(message));
+        }
+        let other_kind = |_| {
+            let message = format!("{}: the table was filled from another kind of source", self.stream.table);
+            self.filled_otherwise(message).into()
+        };
+        serde_json::from_str(text).map(Some).map_err(other_kind)
+    }
+
+    /// What the first rows of a stream do to the table.
+    ///
+    /// # Errors
+    /// There are rows in it that this stream did not bring, which might bring them again (`I013`).
+    pub fn first_mode(&self) -> Result<Mode> {
+        match &self.table {
+            None => Ok(Mode::Append),
+            Some(_) if self.starts_over() => Ok(Mode::Replace),
+            Some(_) => {
+                let (table, name) = (&self.stream.table, &self.cursor_name);
+                let message = format!("{table}: the table has rows that `{name}` did not bring, and might bring again");
+                Err(self.filled_otherwise(message).into())
+            }
+        }
+    }
+
+    fn filled_otherwise(&self, message: String) -> Diagnostic {
+        Diagnostic::error(codes::FILLED_OTHERWISE, message)
+            .at(self.stream.span.clone(), "")
+            .hint("replace the rows with `--full-refresh`, or give the stream another name")
     }
 
     /// The schema that rows must fit; nothing when there is no table, or when it is made anew.
     pub fn table_schema(&self) -> Option<Arc<Schema>> {
         self.table.as_ref().filter(|_| !self.starts_over()).map(|t| Arc::clone(&t.schema))
+    }
+
+    /// How many rows the table has, where there are any.
+    pub fn rows_before(&self) -> Option<u64> {
+        let snapshot = self.table.as_ref()?.metadata.current_snapshot()?;
+        snapshot.summary().additional_properties.get("total-records")?.parse().ok().filter(|n| *n > 0)
     }
 
     /// Whether the table's columns need not be kept: all is read anew, or there never was a row (a file that was a
@@ -102,24 +149,28 @@ impl Landing<'_> {
         let (sinks, rows) = (0..readers).map(|_| row_stream(&intake, schema, rejects.clone())).unzip();
         drop(rejects);
         let place = self.place(schema)?;
-        let quarantine = TableName::new(QUARANTINE, &*self.stream.table.name);
-        let aside = Aside::new(self.workspace, quarantine).await?;
+        let aside = Aside::new(self.workspace, quarantine_of(&self.stream.table)).await?;
         start(&intake, sinks);
         let set_aside = quarantine_stream(&intake, &self.cursor_name, rejected);
         let (written, set_aside) = tokio::join!(
             self.write(&place, schema, mode, rows, &intake),
-            aside.write(self.workspace, set_aside, &intake)
+            // Whatever stops the readers, what they rejected until then is written.
+            aside.write(self.workspace, set_aside, &self.cx.cancel)
         );
         let blind = *mode == Mode::Append && self.stream.key.is_empty();
-        let (operation, set_aside) = self.outcome(&intake, written, set_aside)?;
+        let ((operation, replaced), set_aside) = self.outcome(&intake, &aside, written, set_aside).await?;
         notes.extend(intake.take_notes());
-        let report = StepReport { rows: Some(intake.rows()), rejected: intake.rejected(), ..StepReport::default() };
-        let Some(cursor) = cursor(&intake)? else {
-            self.discard(files_of(&operation).iter().chain(&set_aside.files)).await;
-            return Ok(StepReport { unchanged: true, rows: None, ..report });
+        let (rows, rejected) = (Some(intake.rows()), intake.rejected());
+        let report = StepReport { rows, replaced, rejected, ..StepReport::default() };
+        let cursor = match cursor(&intake) {
+            Ok(Some(cursor)) => cursor,
+            stays => {
+                self.discard(files_of(&operation).iter().chain(&set_aside.files)).await;
+                return stays.map(|_| StepReport { unchanged: true, rows: None, replaced: None, ..report });
+            }
         };
         let mut changes = Vec::new();
-        changes.extend(self.table_change(place, operation, blind));
+        changes.extend(self.table_change(&place, operation, blind));
         changes.extend(aside.change(set_aside));
         changes.push(Change::Cursor {
             name: self.cursor_name.clone(),
@@ -145,22 +196,51 @@ impl Landing<'_> {
         }
     }
 
-    /// The first error of the readers is the cause; what the writers say follows from it.
-    fn outcome<A, B>(&self, intake: &Intake, written: Result<A>, set_aside: Result<B>) -> Result<(A, B)> {
-        if let Some(error) = intake.take_error() {
-            return Err(error);
-        }
-        if self.cx.cancel.is_cancelled() {
-            return Err(IngestError::Cancelled);
-        }
-        match (written, set_aside) {
-            (Ok(written), Ok(set_aside)) => Ok((written, set_aside)),
-            (_, Err(error)) => Err(error),
-            (Err(_), _) if intake.is_broken_off() => {
-                Err(IngestError::Defect("a reader ended without saying so".to_owned()))
+    /// What was written. When something went wrong nothing of it stays, but for rejected records that are too many.
+    async fn outcome(
+        &self,
+        intake: &Intake,
+        aside: &Aside,
+        written: Result<(Operation, Option<u64>)>,
+        set_aside: Result<Written>,
+    ) -> Result<((Operation, Option<u64>), Written)> {
+        let cause = intake.take_error().or_else(|| self.cx.cancel.is_cancelled().then_some(IngestError::Cancelled));
+        match (cause, written, set_aside) {
+            (None, Ok(written), Ok(set_aside)) => Ok((written, set_aside)),
+            (Some(IngestError::TooManyRejected), _, set_aside) => {
+                Err(self.too_many(intake, aside, set_aside).await.into())
             }
-            (Err(error), _) => Err(error),
+            (cause, written, set_aside) => {
+                let rows = written.iter().flat_map(|(operation, _)| files_of(operation));
+                self.discard(rows.chain(set_aside.iter().flat_map(|w| &w.files))).await;
+                Err(cause.unwrap_or_else(|| writers_error(intake, written.err(), set_aside.err())))
+            }
         }
+    }
+
+    /// What a person is told of too many rejected records, which are kept for them.
+    async fn too_many(&self, intake: &Intake, aside: &Aside, set_aside: Result<Written>) -> Diagnostic {
+        let (branch, name) = (&self.workspace.branch, &aside.name);
+        let kept = match set_aside {
+            Ok(set_aside) => self.keep_rejected(aside, set_aside).await,
+            Err(error) => Err(error),
+        };
+        match kept {
+            Ok(()) => intake.too_many(Some(format!("all of them: polder sql --ref {branch} \"select * from {name}\""))),
+            Err(error) => {
+                tracing::warn!(%error, table = %name, "the rejected records could not be kept");
+                intake.too_many(None)
+            }
+        }
+    }
+
+    /// Commits rejected records to the run's branch and nothing else: no row, and no cursor. So all is read again when
+    /// the run is taken up; the app takes these records back before, or they would be there twice.
+    async fn keep_rejected(&self, aside: &Aside, set_aside: Written) -> Result<()> {
+        let message = format!("ingest {}: too many records were rejected", self.stream.table);
+        let changes = aside.change(set_aside).into_iter().collect();
+        self.workspace.commit(&message, changes).await?;
+        Ok(())
     }
 
     /// Where the rows go: the table with its columns and the new ones, or a table that is to be made.
@@ -183,6 +263,7 @@ impl Landing<'_> {
         Ok(Place { target, make: false, new_schema: evolution.changed })
     }
 
+    /// Writes the rows. Gives what they do to the table, and how many older rows go where that can happen.
     async fn write(
         &self,
         place: &Place,
@@ -190,26 +271,26 @@ impl Landing<'_> {
         mode: &Mode,
         rows: Vec<SendableRecordBatchStream>,
         intake: &Intake,
-    ) -> Result<Operation> {
+    ) -> Result<(Operation, Option<u64>)> {
         let (lake, stop, said) = (&self.workspace.lake, &intake.stop, |_: u64, _: u64| {});
         let merge = Merge { keys: self.stream.key.clone(), duplicates: Duplicates::LastBy(self.newest_by.clone()) };
         let Some(table) = &self.table else {
             let files = self.write_all(place, schema, rows, &merge, stop).await?.files;
-            return Ok(Operation::Append { files });
+            return Ok((Operation::Append { files }, None));
         };
         if *mode == Mode::Replace || self.starts_over() {
             let files = self.write_all(place, schema, rows, &merge, stop).await?.files;
             let schema = place.new_schema.then(|| place.target.schema.as_ref().clone());
-            return Ok(Operation::Replace { schema, files });
+            return Ok((Operation::Replace { schema, files }, None));
         }
         if !merge.keys.is_empty() {
             return Ok(merged(lake.merge(table, &place.target, rows, &merge, stop, &said).await?));
         }
         if let Mode::ReplaceFiles(files) = mode {
-            let replaced = lake.replace_where_in(table, &place.target, "_file", files, rows, stop, &said).await?;
+            let replaced = lake.replace_where_in(table, &place.target, ("_file", files), rows, stop, &said).await?;
             return Ok(merged(replaced));
         }
-        Ok(Operation::Append { files: lake.write(&place.target, rows, stop, &said).await?.files })
+        Ok((Operation::Append { files: lake.write(&place.target, rows, stop, &said).await?.files }, None))
     }
 
     /// Writes rows that do not meet earlier ones.
@@ -227,11 +308,21 @@ impl Landing<'_> {
         Ok(lake.write(&place.target, rows, stop, &|_, _| {}).await?)
     }
 
-    fn table_change(&self, place: Place, operation: Operation, blind: bool) -> Option<Change> {
+    fn table_change(&self, place: &Place, operation: Operation, blind: bool) -> Option<Change> {
         // A blind append goes onto whatever the table is by then; anything else holds for the table that was read only.
         let blind = blind && matches!(operation, Operation::Append { .. });
         let read = self.table.as_ref().filter(|_| !blind).map(|t| t.metadata_path.clone());
         place.change(self.stream.table.clone(), operation, read)
+    }
+}
+
+/// Why nothing was written although no reader said that it failed.
+fn writers_error(intake: &Intake, written: Option<IngestError>, set_aside: Option<IngestError>) -> IngestError {
+    match (set_aside, written) {
+        // First, because a reader whose rejected records nobody takes ends without a word.
+        (Some(error), _) => error,
+        (None, Some(error)) if !intake.is_broken_off() => error,
+        (None, _) => IngestError::Defect("a reader ended without saying so".to_owned()),
     }
 }
 
@@ -241,15 +332,17 @@ fn files_of(operation: &Operation) -> &[DataFile] {
         | Operation::Append { files }
         | Operation::Replace { files, .. }
         | Operation::Overwrite { add: files, .. } => files,
-        Operation::SetSchema { .. } => &[],
+        Operation::SetSchema { .. } | Operation::SetProperties { .. } => &[],
     }
 }
 
-fn merged(merged: Merged) -> Operation {
-    if merged.remove.is_empty() {
-        return Operation::Append { files: merged.written.files };
-    }
-    Operation::Overwrite { remove: merged.remove, add: merged.written.files }
+fn merged(merged: Merged) -> (Operation, Option<u64>) {
+    let Merged { written, remove, removed_rows, .. } = merged;
+    let operation = match remove.is_empty() {
+        true => Operation::Append { files: written.files },
+        false => Operation::Overwrite { remove, add: written.files },
+    };
+    (operation, Some(removed_rows))
 }
 
 /// Where rows are written to.
@@ -269,7 +362,7 @@ impl Place {
     }
 
     /// `None`: nothing happened to the table.
-    fn change(self, table: TableName, operation: Operation, read: Option<String>) -> Option<Change> {
+    fn change(&self, table: TableName, operation: Operation, read: Option<String>) -> Option<Change> {
         let schema = || self.target.schema.as_ref().clone();
         let operations = match operation {
             Operation::Append { files } if self.make => vec![Operation::Create {
@@ -309,15 +402,15 @@ impl Aside {
         &self,
         workspace: &Workspace,
         records: SendableRecordBatchStream,
-        intake: &Intake,
+        cancel: &CancellationToken,
     ) -> Result<Written> {
-        Ok(workspace.lake.write(&self.place.target, vec![records], &intake.stop, &|_, _| {}).await?)
+        Ok(workspace.lake.write(&self.place.target, vec![records], cancel, &|_, _| {}).await?)
     }
 
-    fn change(self, written: Written) -> Option<Change> {
+    fn change(&self, written: Written) -> Option<Change> {
         if written.files.is_empty() {
             return None;
         }
-        self.place.change(self.name, Operation::Append { files: written.files }, None)
+        self.place.change(self.name.clone(), Operation::Append { files: written.files }, None)
     }
 }

@@ -24,7 +24,8 @@ mod types;
 
 pub use error::IngestError;
 pub use files::{SourceFile, find_files};
-pub use step::IngestStep;
+pub use landing::quarantine_of;
+pub use step::{IngestStep, cursor_of};
 pub use types::{parse_sql_type, sql_type};
 
 pub type Result<T, E = IngestError> = std::result::Result<T, E>;

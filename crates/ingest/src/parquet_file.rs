@@ -16,7 +16,7 @@ use parquet::file::metadata::RowGroupMetaData;
 use polder_base::ColumnNames;
 use polder_diag::Diagnostic;
 
-use crate::files::{SourceFile, is_compressed, read_error};
+use crate::files::{FETCH_AGAIN, SourceFile, collision, is_compressed, read_error};
 use crate::intake::{Origin, Sink, Stopped};
 use crate::types::storable;
 use crate::{IngestError, Result, codes};
@@ -39,8 +39,7 @@ pub struct ParquetColumn {
 pub fn columns(file: &SourceFile) -> Result<Vec<ParquetColumn>> {
     let metadata = metadata(file, &open(file)?)?;
     let fields = metadata.schema().fields();
-    let names = ColumnNames::normalise(fields.iter().map(|f| f.name()))
-        .map_err(|e| Diagnostic::error(codes::COLLISION, format!("{}: {e}", file.name)))?;
+    let names = ColumnNames::normalise(fields.iter().map(|f| f.name())).map_err(|e| collision(file, &e))?;
     let column = |((name, original), field): ((String, String), &Arc<Field>)| {
         let data_type = storable(field.data_type()).ok_or_else(|| no_place_for(file, &original, field.data_type()))?;
         Ok(ParquetColumn { name, original, data_type })
@@ -57,7 +56,8 @@ fn no_place_for(file: &SourceFile, column: &str, data_type: &DataType) -> Diagno
 
 fn open(file: &SourceFile) -> Result<File> {
     if file.size_bytes == 0 {
-        return Err(Diagnostic::error(codes::DAMAGED, format!("{} is empty: it is no Parquet file", file.name)).into());
+        let message = format!("{} is empty: it is no Parquet file", file.name);
+        return Err(Diagnostic::error(codes::DAMAGED, message).hint(FETCH_AGAIN).into());
     }
     File::open(&file.path).map_err(|e| read_error(file, &e))
 }
@@ -104,9 +104,7 @@ fn parquet_error(file: &SourceFile, error: &ParquetError) -> IngestError {
     }
     let what = error.to_string();
     let what = what.trim_start_matches("Parquet error: ").trim_start_matches("EOF: ");
-    Diagnostic::error(codes::DAMAGED, format!("{} is damaged or cut off: {what}", file.name))
-        .hint("fetch the file again; nothing of it was taken in")
-        .into()
+    Diagnostic::error(codes::DAMAGED, format!("{} is damaged or cut off: {what}", file.name)).hint(FETCH_AGAIN).into()
 }
 
 #[derive(Debug, Clone)]
@@ -184,7 +182,7 @@ fn read_group(plan: &ParquetPlan, group: &Group, sink: &Sink) -> Result<(), Stop
         .build()
         .map_err(|e| fail(parquet_error(&group.file, &e)))?;
     let names = ColumnNames::normalise(group.metadata.schema().fields().iter().map(|f| f.name()))
-        .map_err(|e| fail(Diagnostic::error(codes::COLLISION, format!("{}: {e}", group.file.name)).into()))?;
+        .map_err(|e| fail(collision(&group.file, &e).into()))?;
     let places: BTreeMap<&str, usize> = names.columns.iter().enumerate().map(|(i, (n, _))| (n.as_str(), i)).collect();
     let mut position = group.first_row;
     for batch in reader {

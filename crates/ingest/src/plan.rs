@@ -55,9 +55,11 @@ impl Evidence {
     }
 
     fn example(&self, data_type: &DataType) -> Option<String> {
-        let Self::Text(seen) = self else { return None };
-        let (value, line) = seen.first_misfit(data_type)?;
-        Some(format!("line {line} has \"{value}\""))
+        match self {
+            Self::Exact(_) => None,
+            Self::Text(seen) => seen.first_misfit(data_type).map(ToString::to_string),
+            Self::Json(shape) => shape.first_misfit(data_type),
+        }
     }
 
     fn note(&self, column: &str) -> Option<String> {
@@ -110,27 +112,45 @@ pub fn plan(stream: &Stream, found: &[Found], table: Option<&Schema>) -> Result<
             plan.notes.extend(column.evidence.note(&column.name));
         }
     }
+    plan.notes.extend(gone(found, table));
     match together(problems) {
         Some(problem) => Err(problem.into()),
         None => Ok(plan),
     }
 }
 
-/// The columns of a source that has none to show (all of its files are empty), where they are declared.
-pub fn declared_only(stream: &Stream) -> Result<Vec<Planned>> {
+/// Columns of the table that the source has no more: they are NULL from now on, which loses nothing, but should be
+/// known.
+fn gone(found: &[Found], table: Option<&Schema>) -> Option<String> {
+    let comes = |name: &str| SYSTEM_COLUMNS.contains(&name) || found.iter().any(|f| f.name == name);
+    let fields = table.into_iter().flat_map(|t| t.fields().iter());
+    let names: Vec<String> = fields.map(|f| f.name()).filter(|n| !comes(n)).map(|n| format!("`{n}`")).collect();
+    (!names.is_empty()).then(|| format!("without {}, which the table has", names.join(", ")))
+}
+
+/// The columns where the source has none to show, because all of its files are empty: those of the table, and declared
+/// ones.
+pub fn without_files(stream: &Stream, table: Option<&Schema>) -> Result<Vec<Planned>> {
     let mut problems = Vec::new();
     let types = declared_types(&stream.columns, &mut problems);
     if let Some(problem) = together(problems) {
         return Err(problem.into());
     }
-    let column = |(name, spec): (&String, &ColumnSpec)| Planned {
-        name: name.clone(),
-        original: name.clone(),
-        data_type: types.get(name.as_str()).cloned().unwrap_or(DataType::Utf8),
-        declared: true,
-        comment: spec.comment.clone(),
+    let fields = || table.into_iter().flat_map(|t| t.fields().iter());
+    let column = |name: &String, has: Option<&Field>| {
+        let comment = stream.columns.get(name).and_then(|spec| spec.comment.clone());
+        let found = types.get(name.as_str()).cloned().or_else(|| storable(has?.data_type()));
+        Planned {
+            name: name.clone(),
+            original: name.clone(),
+            data_type: found.unwrap_or(DataType::Utf8),
+            declared: types.contains_key(name.as_str()),
+            comment: comment.or_else(|| has?.metadata().get(COMMENT).cloned()),
+        }
     };
-    Ok(stream.columns.iter().map(column).collect())
+    let present = fields().filter(|f| !SYSTEM_COLUMNS.contains(&f.name().as_str())).map(|f| column(f.name(), Some(f)));
+    let missing = stream.columns.keys().filter(|name| fields().all(|f| f.name() != *name));
+    Ok(present.chain(missing.map(|name| column(name, None))).collect())
 }
 
 fn declared_types<'a>(

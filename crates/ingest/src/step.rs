@@ -9,6 +9,11 @@ use polder_run::{Fingerprint, Output, Step, StepContext, StepError, StepKey, Ste
 use crate::landing::Landing;
 use crate::{IngestError, Result, files, postgres};
 
+/// The name of the cursor that says how far a stream has been read: `shop.orders`.
+pub fn cursor_of(source: &Source, stream: &Stream) -> String {
+    format!("{}.{}", source.name, stream.name)
+}
+
 /// Reads what is new in one stream of a source into its bronze table.
 #[derive(Debug)]
 pub struct IngestStep {
@@ -37,7 +42,7 @@ impl IngestStep {
             workspace,
             project: project.into(),
             connection: source.connection.clone(),
-            cursor_name: format!("{}.{}", source.name, stream.name),
+            cursor_name: cursor_of(source, stream),
             stream: Stream {
                 key: stream.key.iter().map(|k| polder_base::normalise_column(k)).collect(),
                 ..stream.clone()
@@ -72,7 +77,7 @@ impl IngestStep {
             ReadMode::Files(stream) if stream.mode == FileMode::Append || !self.stream.key.is_empty() => {
                 vec!["_file".to_owned(), "_position".to_owned()]
             }
-            ReadMode::Incremental { cursor } => vec![polder_base::normalise_column(cursor)],
+            ReadMode::Incremental { cursor, .. } => vec![polder_base::normalise_column(cursor)],
             _ => Vec::new(),
         }
     }
@@ -96,7 +101,7 @@ impl Step for IngestStep {
         tokio::select! {
             // Dropping the work closes the channels, and the readers stop at their next batch.
             () = cx.cancel.cancelled() => Err(StepError::Cancelled),
-            result = self.ingest(cx) => Ok(result?),
+            result = self.ingest(cx) => result.map_err(|error| error.into_step_error(&self.stream)),
         }
     }
 }

@@ -200,12 +200,13 @@ impl Compiler<'_> {
         };
         self.name_columns(&first.rendering);
         let config_spans = first.config.into_iter().map(|(key, (_, span))| (key, span)).collect();
+        let description = config.description.clone().or_else(|| self.model.description.clone());
         Some(CompiledModel {
             table: table.clone(),
             config,
             reads,
             incremental,
-            description: self.model.description.clone(),
+            description,
             span: self.model.span.clone(),
             columns: self.model.columns.clone(),
             config_spans,

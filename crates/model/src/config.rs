@@ -44,11 +44,12 @@ pub struct Config {
     pub materialization: Materialization,
     pub partition_by: Vec<PartitionBy>,
     pub tags: Vec<String>,
+    pub description: Option<String>,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { materialization: Materialization::Table, partition_by: Vec::new(), tags: Vec::new() }
+        Self { materialization: Materialization::Table, partition_by: Vec::new(), tags: Vec::new(), description: None }
     }
 }
 
@@ -69,11 +70,12 @@ impl Config {
         }
         let partition_by = texts(values, "partition_by", problems)
             .into_iter()
-            .filter_map(|(text, span)| PartitionBy::parse(&text, &span).map_err(|d| problems.push(d)).ok())
+            .filter_map(|(text, span)| PartitionBy::parse(&text, &span).map_err(|d| problems.push(*d)).ok())
             .collect::<Vec<_>>();
         let materialization = materialization(values, &partition_by, problems);
         let tags = texts(values, "tags", problems).into_iter().map(|(tag, _)| tag).collect();
-        Self { materialization, partition_by, tags }
+        let description = texts(values, "description", problems).into_iter().map(|(text, _)| text).next();
+        Self { materialization, partition_by, tags, description }
     }
 
     /// One line for fingerprints: equal configurations give equal text.
@@ -179,11 +181,11 @@ const TRANSFORMS: [&str; 6] = ["year", "month", "day", "hour", "bucket", "trunca
 
 impl PartitionBy {
     /// Reads `day(created_at)`, `bucket(16, id)`, `truncate(10, name)` or a column's name.
-    fn parse(text: &str, span: &Span) -> Result<Self, Diagnostic> {
+    fn parse(text: &str, span: &Span) -> Result<Self, Box<Diagnostic>> {
         let wrong = || {
-            Diagnostic::error(codes::CONFIG_VALUE, format!("`{text}` is no partition"))
-                .at(span.clone(), "")
-                .hint("a column, or one of year(c), month(c), day(c), hour(c), bucket(n, c), truncate(n, c)")
+            let wrong =
+                Diagnostic::error(codes::CONFIG_VALUE, format!("`{text}` is no partition")).at(span.clone(), "");
+            Box::new(wrong.hint("a column, or one of year(c), month(c), day(c), hour(c), bucket(n, c), truncate(n, c)"))
         };
         let Some((name, arguments)) = text.trim().strip_suffix(')').and_then(|t| t.split_once('(')) else {
             let column = text.trim();
@@ -205,7 +207,7 @@ impl PartitionBy {
             ("truncate", [n, _]) => Transform::Truncate(n.parse().ok().filter(|n| *n > 0).ok_or_else(wrong)?),
             _ => {
                 let near = nearest(&name, TRANSFORMS).filter(|near| *near != name);
-                return Err(near.iter().fold(wrong(), |d, near| d.hint(format!("did you mean `{near}`?"))));
+                return Err(near.iter().fold(wrong(), |d, near| Box::new(d.hint(format!("did you mean `{near}`?")))));
             }
         };
         match arguments.last().copied().unwrap_or_default() {

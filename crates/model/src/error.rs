@@ -17,10 +17,11 @@ pub(crate) fn query_error(model: &CompiledModel, rendering: &Rendering, error: S
     match error {
         SqlError::Statement(diagnostic) => rendering.rebase(*diagnostic).into(),
         SqlError::Denied(message) | SqlError::Limit(message) => StepError::Environment { message, transient: false },
+        SqlError::Policy(diagnostic) => StepError::Data(diagnostic),
         SqlError::Catalog(error) => catalog_error(&error),
         SqlError::Lake(error) => lake_error(model, error),
         SqlError::Store(error) => store_error(&error),
-        SqlError::Execution(error) => data_error(model, &error.find_root().strip_backtrace()),
+        SqlError::Execution(error) => data_error(model, &polder_sql::execution_message(&error)),
         SqlError::Cancelled => StepError::Cancelled,
     }
 }
@@ -33,11 +34,12 @@ pub(crate) fn lake_error(model: &CompiledModel, error: LakeError) -> StepError {
         LakeError::Table(error) => StepError::Environment { message: error.to_string(), transient: false },
         // Limits and refusals come through DataFusion, too.
         LakeError::Query(error) => match SqlError::from(error) {
-            SqlError::Execution(error) => data_error(model, &error.find_root().strip_backtrace()),
+            SqlError::Execution(error) => data_error(model, &polder_sql::execution_message(&error)),
             SqlError::Limit(message) | SqlError::Denied(message) => {
                 StepError::Environment { message, transient: false }
             }
             SqlError::Lake(error) => lake_error(model, error),
+            SqlError::Store(error) => store_error(&error),
             other => data_error(model, &other.to_string()),
         },
         LakeError::Schema(message) => {
@@ -58,7 +60,6 @@ pub(crate) fn lake_error(model: &CompiledModel, error: LakeError) -> StepError {
 /// What the data did to the query.
 fn data_error(model: &CompiledModel, message: &str) -> StepError {
     let line = message.lines().next().unwrap_or_default();
-    let line = line.strip_prefix("Arrow error: ").or_else(|| line.strip_prefix("Execution error: ")).unwrap_or(line);
     let message = format!("{} could not be computed: {line}", model.table);
     Diagnostic::error(codes::QUERY_FAILED, message).at(model.span.clone(), "").into()
 }

@@ -1,5 +1,6 @@
 //! A model as a step of a run.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::SchemaRef;
@@ -8,6 +9,7 @@ use polder_catalog::{Change, Entry, EntryKey, TableEntry, ViewEntry};
 use polder_lake::{LakeTable, Workspace};
 use polder_run::{Fingerprint, Output, Step, StepContext, StepError, StepKey, StepKind, StepReport};
 use polder_sql::{Engine, Session, SessionOptions};
+use polder_table::Operation;
 use serde::{Deserialize, Serialize};
 use tokio::sync::OnceCell;
 
@@ -16,6 +18,9 @@ use crate::config::{Materialization, Strategy};
 use crate::error::{catalog_error, lake_error, query_error};
 use crate::render::Rendering;
 use crate::write::Writer;
+
+/// The property of a table that engines show as its description.
+pub(crate) const COMMENT_PROPERTY: &str = "comment";
 
 /// Builds one model on a run's branch.
 #[derive(Debug)]
@@ -208,6 +213,21 @@ impl ModelStep {
         Ok(())
     }
 
+    /// Writes the model's description to its table where that has another one; whether it had. Nothing is computed for
+    /// it: what a table is called decides none of its rows, and so is no part of the fingerprint.
+    async fn describe_table(&self) -> Result<bool, StepError> {
+        let Some(table) = self.table().await? else { return Ok(false) };
+        let description = &self.model.description;
+        if table.metadata.properties().get(COMMENT_PROPERTY) == description.as_ref() {
+            return Ok(false);
+        }
+        let properties = BTreeMap::from([(COMMENT_PROPERTY.to_owned(), description.clone())]);
+        let operations = vec![Operation::SetProperties { properties }];
+        let read = Some(table.metadata_path.clone());
+        self.commit(vec![Change::Table { table: self.model.table.clone(), operations, read }]).await?;
+        Ok(true)
+    }
+
     /// Adds what a later, equal step needs to take this one's result over.
     async fn settle(&self, mut report: StepReport) -> Result<StepReport, StepError> {
         let built = self.entry().await?.as_ref().and_then(Built::of);
@@ -239,6 +259,10 @@ impl Step for ModelStep {
         let present = self.entry().await?;
         let mut report = StepReport { output: Some(output.clone()), ..StepReport::default() };
         if present.as_ref().and_then(Built::of).as_ref() == Some(&built) {
+            if self.describe_table().await? {
+                report.note = Some("description".to_owned());
+                return self.settle(report).await.map(Some);
+            }
             report.unchanged = true;
             return Ok(Some(report));
         }
@@ -249,11 +273,15 @@ impl Step for ModelStep {
         }
         report.note = Some("as built before".to_owned());
         self.commit(vec![Change::Take { key: self.relation(), entry: built.entry() }]).await?;
+        self.describe_table().await?;
         self.settle(report).await.map(Some)
     }
 
     async fn run(&self, cx: &StepContext) -> Result<StepReport, StepError> {
-        let report = self.build(cx).await?;
+        let mut report = self.build(cx).await?;
+        if self.describe_table().await? {
+            report.unchanged = false;
+        }
         self.settle(report).await
     }
 }

@@ -16,7 +16,7 @@ use crate::codes;
 use crate::config::{Materialization, Strategy};
 use crate::error::{lake_error, query_error};
 use crate::partition::{partition_spec, same_partitions};
-use crate::step::{ModelStep, Planned};
+use crate::step::{COMMENT_PROPERTY, ModelStep, Planned};
 
 /// Writes the rows of one planned query.
 pub(crate) struct Writer<'a> {
@@ -76,7 +76,7 @@ impl Writer<'_> {
         partition: UnboundPartitionSpec,
         files: Vec<polder_table::spec::DataFile>,
     ) -> Operation {
-        let comment = self.step.model.description.iter().map(|d| ("comment".to_owned(), d.clone()));
+        let comment = self.step.model.description.iter().map(|d| (COMMENT_PROPERTY.to_owned(), d.clone()));
         let properties: BTreeMap<String, String> = comment.collect();
         Operation::Create { folder, schema, partition, sort: None, properties, files }
     }
@@ -86,7 +86,8 @@ impl Writer<'_> {
         let (target, evolved) = self.fitted(base)?;
         let written = self.write(&target).await?;
         let operations = vec![Operation::Append { files: written.files.clone() }];
-        self.add(base, evolved, operations, &written, "append").await
+        let report = StepReport { replaced: Some(0), ..report(&written, Some("append")) };
+        self.add(base, evolved, operations, report).await
     }
 
     /// Replaces rows with an equal key, adds the others.
@@ -121,13 +122,18 @@ impl Writer<'_> {
         merged: Merged,
         how: &str,
     ) -> Result<StepReport, StepError> {
-        let add = merged.written.files.clone();
-        let operation = if merged.remove.is_empty() {
-            Operation::Append { files: add }
-        } else {
-            Operation::Overwrite { remove: merged.remove, add }
+        // Rows that were only moved to another file are not told: nothing happened to them.
+        let report = StepReport {
+            rows: Some(merged.new_rows),
+            replaced: Some(merged.removed_rows),
+            ..report(&merged.written, Some(how))
         };
-        self.add(base, evolved, vec![operation], &merged.written, how).await
+        let (add, remove) = (merged.written.files, merged.remove);
+        let operation = match remove.is_empty() {
+            true => Operation::Append { files: add },
+            false => Operation::Overwrite { remove, add },
+        };
+        self.add(base, evolved, vec![operation], report).await
     }
 
     /// Commits what an incremental run made: nothing at all where there is nothing new.
@@ -136,11 +142,10 @@ impl Writer<'_> {
         base: &LakeTable,
         evolved: Option<Schema>,
         mut operations: Vec<Operation>,
-        written: &Written,
-        how: &str,
+        report: StepReport,
     ) -> Result<StepReport, StepError> {
-        let removes = operations.iter().any(|o| matches!(o, Operation::Overwrite { .. }));
-        if written.files.is_empty() && evolved.is_none() && !removes {
+        operations.retain(|o| !matches!(o, Operation::Append { files } if files.is_empty()));
+        if operations.is_empty() && evolved.is_none() {
             return Ok(StepReport { rows: Some(0), unchanged: true, ..StepReport::default() });
         }
         if let Some(schema) = evolved {
@@ -148,7 +153,7 @@ impl Writer<'_> {
         }
         let change = self.change(operations, Some(base.metadata_path.clone()));
         self.step.commit(vec![change]).await?;
-        Ok(report(written, Some(how)))
+        Ok(report)
     }
 
     /// The target of an existing table, its schema widened by the query's new columns.
@@ -203,7 +208,7 @@ impl Writer<'_> {
         let empty = self.step.table().await?;
         let base = empty.ok_or_else(|| StepError::Defect(format!("{} was not made", self.step.model.table)))?;
         let report = self.merge(&base, &keys).await?;
-        Ok(StepReport { unchanged: false, note: None, ..report })
+        Ok(StepReport { unchanged: false, note: None, replaced: None, ..report })
     }
 
     async fn write(&self, target: &WriteTarget) -> Result<Written, StepError> {

@@ -4,4 +4,5 @@ mod place;
 mod scan;
 
 pub(crate) use place::Kind;
+pub use place::{SETTINGS, is_of_policies};
 pub(crate) use scan::{Files, has_settings, overlay, scan};

@@ -25,6 +25,7 @@ mod types;
 mod units;
 mod yaml;
 
+pub use files::{SETTINGS, is_of_policies};
 pub use loader::{Options, load, load_texts};
 pub use names::Tables;
 pub use resource::*;

@@ -11,7 +11,7 @@ use polder_diag::{Diagnostic, Severity, Span};
 use crate::check::{ChecksYaml, PendingCheck};
 use crate::common::OneOrMore;
 use crate::docs::{self, Description, ModelDocsYaml, Target};
-use crate::files::{Files, Kind, has_settings, overlay, scan};
+use crate::files::{Files, Kind, has_settings, is_of_policies, overlay, scan};
 use crate::names::{Tables, check_plain};
 use crate::policy::PolicyYaml;
 use crate::references::{TableRef, check_policy_table};
@@ -111,6 +111,7 @@ impl Loader<'_> {
         let of = |kind: Kind| files.texts.iter().filter(move |(_, (k, _))| *k == kind).map(|(f, (_, t))| (f, t));
         for (file, text) in of(Kind::Settings) {
             if !self.settings(file, text) {
+                self.project.policies_broken = true;
                 self.project.files = files.sources;
                 return (self.project, self.problems);
             }
@@ -142,6 +143,7 @@ impl Loader<'_> {
         self.project.macros = macros.collect();
         self.look_up();
         self.project.files = files.sources;
+        self.project.policies_broken |= self.problems.iter().any(breaks_policies);
         let mut problems = self.problems;
         problems.sort_by_cached_key(order);
         problems.dedup();
@@ -256,8 +258,6 @@ impl Loader<'_> {
             self.project.tables.doubt(table);
         } else if file.starts_with("sources/") {
             self.project.tables.doubt(TableName::new(BRONZE, &*source::name_of(file)));
-        } else if file.starts_with("policies/") {
-            self.project.policies_broken = true;
         }
     }
 
@@ -314,13 +314,17 @@ impl Loader<'_> {
     }
 
     fn policies(&mut self, file: &Arc<str>, text: &str) {
-        let errors = self.errors();
+        if matches!(parse(text), Ok(None)) {
+            // Perhaps a full disk left it so: what it protected must not be shown.
+            let diagnostic = Diagnostic::error(codes::EMPTY, format!("`{file}` is empty")).at(Span::file(file), "");
+            self.problems.push(diagnostic.hint("remove it, if there is nothing to protect"));
+            return;
+        }
         let raw: Option<OneOrMore<PolicyYaml>> = self.read(file, text, |_, _| true);
         for raw in raw.into_iter().flat_map(|r| r.0) {
             let policy = policy::resolve(raw, &mut Problems::new(file, &mut self.problems));
             self.project.policies.extend(policy);
         }
-        self.project.policies_broken |= self.errors() > errors;
     }
 
     /// Looks up the tables that checks and policies name.
@@ -339,18 +343,19 @@ impl Loader<'_> {
             let checks = checks.into_iter().filter_map(|c| c.ready(&mut resolve)).collect();
             project.checks.extend(table.map(|table| TableChecks { table, checks, span }));
         }
-        let mut broken = false;
         for policy in &project.policies {
-            let found = check_policy_table(&policy.table, &policy.span, tables);
-            broken |= found.as_ref().is_some_and(|d| d.severity == Severity::Error);
-            problems.extend(found);
+            problems.extend(check_policy_table(&policy.table, &policy.span, tables));
         }
-        project.policies_broken |= broken;
     }
 
     fn errors(&self) -> usize {
         self.problems.iter().filter(|p| p.severity == Severity::Error).count()
     }
+}
+
+/// Whatever is wrong with policies, what they would hide is not known.
+fn breaks_policies(problem: &Diagnostic) -> bool {
+    problem.severity == Severity::Error && problem.label.as_ref().is_some_and(|label| is_of_policies(&label.span.file))
 }
 
 /// Problems of no file come first, then by file and place.

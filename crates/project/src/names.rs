@@ -6,9 +6,12 @@ use polder_base::{TableName, nearest, normalise_column};
 use polder_diag::{Diagnostic, Span};
 
 use crate::codes;
+use crate::source::BRONZE;
 
+/// Where records go that sources reject.
+const QUARANTINE: &str = "quarantine";
 /// Namespaces that Polder fills itself.
-const RESERVED: [&str; 3] = ["system", "quarantine", "information_schema"];
+const RESERVED: [&str; 3] = ["system", QUARANTINE, "information_schema"];
 
 /// A lower-case identifier, of letters of any script: what needs no quotes in SQL.
 pub(crate) fn is_plain(name: &str) -> bool {
@@ -69,6 +72,8 @@ impl Tables {
 
     /// Whether a broken file, whose problems are told, may have defined the table: then its absence is no news.
     pub fn is_doubtful(&self, table: &TableName) -> bool {
+        let source = Self::rejected_from(table);
+        let table = source.as_ref().unwrap_or(table);
         let starts = |d: &TableName| d.namespace == table.namespace && table.name.starts_with(&d.name);
         self.doubtful.iter().any(starts)
     }
@@ -81,6 +86,24 @@ impl Tables {
     /// Tables that only a catalog knows: Polder's own.
     pub fn is_builtin(table: &TableName) -> bool {
         RESERVED.contains(&table.namespace.as_str())
+    }
+
+    /// Whether a table is defined, or is one that Polder fills itself: of `quarantine` only what a source can reject.
+    pub fn has(&self, table: &TableName) -> bool {
+        match Self::rejected_from(table) {
+            Some(source) => self.defined.contains_key(&source),
+            None => self.defined.contains_key(table) || Self::is_builtin(table),
+        }
+    }
+
+    /// The table that the records of a table of `quarantine` were meant for.
+    pub fn rejected_from(table: &TableName) -> Option<TableName> {
+        (table.namespace == QUARANTINE).then(|| TableName::new(BRONZE, &*table.name))
+    }
+
+    /// The table of `quarantine` that takes what a source's table rejects.
+    pub fn quarantine_of(table: &TableName) -> Option<TableName> {
+        (table.namespace == BRONZE).then(|| TableName::new(QUARANTINE, &*table.name))
     }
 
     /// The defined table that was probably meant, with the place of its definition.

@@ -1,19 +1,17 @@
-//! `policies/*.yaml`.
-
-use std::collections::BTreeMap;
+//! `policies/**/*.yaml`.
 
 use polder_diag::{Diagnostic, Span};
 
 use crate::codes;
 use crate::common::Names;
-use crate::resource::{Mask, Policy};
+use crate::resource::{Mask, Policy, PolicyPlaces};
 use crate::yaml::{At, Decode, Entries, Node, Problems, Value, raw};
 
 raw! {
     /// A file below `policies/`: who may see what of a table. A file may also be a list of such. All rules that name a
     /// principal apply together.
     PolicyYaml {
-        /// The table, or `gold.*` for all of a namespace.
+        /// The table, or `gold.*` for all of a namespace, or `'*'` for all tables.
         table: At<String>,
         /// Principals or roles that the rule is for; `'*'` (the default) is everybody.
         r#for: Option<Names>,
@@ -95,13 +93,11 @@ pub(crate) fn resolve(raw: PolicyYaml, problems: &mut Problems<'_>) -> Option<Po
     for sql in raw.filter.iter().filter(|f| crate::model::is_blank(&f.value)) {
         problems.push(Diagnostic::error(codes::VALUE, "SQL is missing here").at(sql.span.clone(), ""));
     }
-    let masks: BTreeMap<String, Mask> = raw
-        .mask
-        .map(|m| m.value.0)
-        .unwrap_or_default()
-        .into_iter()
-        .map(|(column, m)| (column.value, m.mask()))
-        .collect();
+    let masks = raw.mask.map(|m| m.value.0).unwrap_or_default();
+    let places = PolicyPlaces {
+        filter: raw.filter.as_ref().map(|f| f.span.clone()),
+        masks: masks.iter().map(|(column, _)| (column.value.clone(), column.span.clone())).collect(),
+    };
     Some(Policy {
         span: raw.table.span,
         table: raw.table.value,
@@ -109,7 +105,8 @@ pub(crate) fn resolve(raw: PolicyYaml, problems: &mut Problems<'_>) -> Option<Po
         except: raw.except.unwrap_or_default().values(),
         deny,
         row_filter: raw.filter.map(|f| f.value),
-        masks,
+        masks: masks.into_iter().map(|(column, mask)| (column.value, mask.mask())).collect(),
+        places,
     })
 }
 

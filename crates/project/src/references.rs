@@ -43,7 +43,7 @@ impl TableRef {
             [name] => return self.resolve_bare(name, tables),
             _ => return Err(Some(Box::new(self.unknown(Severity::Error)))),
         };
-        if tables.get(&wanted).is_some() || Tables::is_builtin(&wanted) {
+        if tables.has(&wanted) {
             return Ok(wanted);
         }
         if tables.is_doubtful(&wanted) {
@@ -94,6 +94,13 @@ fn source_table(source: &str, stream: &str, tables: &Tables) -> TableName {
 }
 
 fn hinted(diagnostic: Diagnostic, wanted: &TableName, tables: &Tables) -> Diagnostic {
+    if let Some(source) = Tables::rejected_from(wanted) {
+        let near = tables.nearest(&source).and_then(|(near, _)| Tables::quarantine_of(near));
+        return match near {
+            Some(near) => diagnostic.hint(format!("did you mean `{near}`?")),
+            None => diagnostic.hint(format!("it would hold what `{source}` rejects, and no source fills that")),
+        };
+    }
     match tables.nearest(wanted) {
         Some((near, place)) => diagnostic.hint(format!("did you mean `{near}` ({})?", place.file)),
         None if tables.names().next().is_none() => diagnostic.hint("the project has no sources and no models yet"),
@@ -109,6 +116,9 @@ fn hinted(diagnostic: Diagnostic, wanted: &TableName, tables: &Tables) -> Diagno
 /// Looks up the table of a policy. One that nothing makes is only a warning where the project makes nothing in its
 /// namespace: such tables are made by hand, and a rule for them may well come first.
 pub(crate) fn check_policy_table(table: &str, span: &Span, tables: &Tables) -> Option<Diagnostic> {
+    if matches!(table.trim(), "*" | "*.*") {
+        return None;
+    }
     let reference = TableRef::parse(table.to_owned(), span.clone());
     let namespace_known = |namespace: &str| tables.names().any(|t| t.namespace == namespace);
     if let Some(namespace) = table.strip_suffix(".*") {
@@ -116,10 +126,10 @@ pub(crate) fn check_policy_table(table: &str, span: &Span, tables: &Tables) -> O
         return (!namespace_known(namespace) && !builtin).then(|| {
             let mut names: Vec<&str> = tables.names().map(|t| t.namespace.as_str()).collect();
             names.dedup();
-            let diagnostic = reference.unknown(Severity::Warning);
+            // What is spelled wrong protects nothing.
             match polder_base::nearest(namespace, names) {
-                Some(near) => diagnostic.hint(format!("did you mean `{near}.*`?")),
-                None => diagnostic,
+                Some(near) => reference.unknown(Severity::Error).hint(format!("did you mean `{near}.*`?")),
+                None => reference.unknown(Severity::Warning),
             }
         });
     }
@@ -129,7 +139,11 @@ pub(crate) fn check_policy_table(table: &str, span: &Span, tables: &Tables) -> O
     };
     match reference.resolve(tables) {
         Ok(_) | Err(None) => None,
-        Err(Some(_)) if !namespace_known(&wanted.namespace) && tables.nearest(&wanted).is_none() => {
+        Err(Some(_))
+            if !namespace_known(&wanted.namespace)
+                && !Tables::is_builtin(&wanted)
+                && tables.nearest(&wanted).is_none() =>
+        {
             Some(reference.unknown(Severity::Warning))
         }
         Err(Some(diagnostic)) => Some(*diagnostic),

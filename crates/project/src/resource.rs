@@ -20,7 +20,7 @@ pub struct Project {
     /// SQL files that give the rows that break a rule (`checks/*.sql`).
     pub sql_checks: Vec<SqlCheck>,
     pub policies: Vec<Policy>,
-    /// A policy file is broken: what it would hide is not known, so nobody but its author may look.
+    /// Something below `policies/` is not read or not understood: what it would hide is not known, so nobody may look.
     pub policies_broken: bool,
     /// Jinja files with macros, `macros/**/*.sql`.
     pub macros: Vec<MacroFile>,
@@ -43,6 +43,8 @@ pub struct Settings {
     pub concurrency: Option<usize>,
     /// Bytes that queries and writers may hold before they spill. Default: half of the machine's memory.
     pub memory_limit_bytes: Option<u64>,
+    /// How long history is kept. Default: 30 days.
+    pub retention_seconds: Option<u64>,
     /// Schema of models that lie directly in `models/`. Default `gold`.
     pub default_namespace: Option<String>,
     /// The environment whose overrides are in here.
@@ -97,10 +99,19 @@ pub struct Stream {
 pub enum ReadMode {
     /// All rows each time: the table is replaced.
     Full,
-    /// Rows whose cursor column is beyond the one seen last.
-    Incremental { cursor: String },
+    /// Rows whose cursor column is beyond the one seen last, or behind it by `lag` at most.
+    Incremental { cursor: String, lag: Option<Lag> },
     /// Files that match a pattern.
     Files(FileStream),
+}
+
+/// How far behind its cursor a read begins, because rows may be committed late. Greater than zero.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lag {
+    /// For a cursor that is a time.
+    Seconds(u64),
+    /// For a cursor that is a number.
+    Values(u64),
 }
 
 #[derive(Debug, Clone)]
@@ -255,7 +266,7 @@ pub struct MacroFile {
 /// One file below `policies/`: rules for one table. All rules that name a principal apply together.
 #[derive(Debug, Clone)]
 pub struct Policy {
-    /// The table; a `*` in place of the name means all of the namespace.
+    /// The table; a `*` in place of the name means all of the namespace, and alone all tables.
     pub table: String,
     /// Whom the rule is for: principal or role names; `*` is everybody.
     pub principals: Vec<String>,
@@ -267,6 +278,27 @@ pub struct Policy {
     /// Column → how it is hidden.
     pub masks: BTreeMap<String, Mask>,
     pub span: Span,
+    pub places: PolicyPlaces,
+}
+
+/// Where the parts of a policy are written.
+#[derive(Debug, Clone, Default)]
+pub struct PolicyPlaces {
+    pub filter: Option<Span>,
+    /// The names of masked columns.
+    pub masks: BTreeMap<String, Span>,
+}
+
+impl Policy {
+    /// Where the filter is written.
+    pub fn filter_span(&self) -> &Span {
+        self.places.filter.as_ref().unwrap_or(&self.span)
+    }
+
+    /// Where it is written that a column is masked.
+    pub fn mask_span(&self, column: &str) -> &Span {
+        self.places.masks.get(column).unwrap_or(&self.span)
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -16,7 +16,7 @@ pub fn schemas() -> Vec<(&'static str, serde_json::Value)> {
         ("source.schema.json", of::<SourceYaml>("sources/*.yaml")),
         ("model.schema.json", of::<ModelDocsYaml>("models/**/*.yml")),
         ("checks.schema.json", of::<OneOrMore<ChecksYaml>>("checks/*.yaml")),
-        ("policies.schema.json", of::<OneOrMore<PolicyYaml>>("policies/*.yaml")),
+        ("policies.schema.json", of::<OneOrMore<PolicyYaml>>("policies/**/*.yaml")),
     ]
 }
 

@@ -8,7 +8,7 @@ use polder_diag::{Diagnostic, Span};
 use crate::codes;
 use crate::names::{check_namespace, check_plain};
 use crate::resource::Settings;
-use crate::units::parse_size_bytes;
+use crate::units::{parse_duration_seconds, parse_size_bytes};
 use crate::yaml::{At, Entries, Node, Problems, Value, raw};
 
 /// The format of project files that this version writes and reads.
@@ -30,6 +30,9 @@ raw! {
         /// Memory that queries and writers may hold before they spill to disk, such as `2GB`. Default: half of the
         /// machine's memory.
         memory_limit: Option<At<String>>,
+        /// How long history is kept, such as `30d`: time travel and rollback reach back so far. What nothing reaches any
+        /// more is deleted at the end of a run, once a day. Default: 30 days.
+        retention: Option<At<String>>,
         /// Namespace of models that lie directly in `models/`. Default: `gold`.
         default_namespace: Option<At<String>>,
         /// Settings that replace the ones above when `--env NAME` is given.
@@ -46,6 +49,8 @@ raw! {
         concurrency: Option<At<u64>>,
         /// Memory that queries and writers may hold before they spill to disk.
         memory_limit: Option<At<String>>,
+        /// How long history is kept.
+        retention: Option<At<String>>,
         /// Namespace of models that lie directly in `models/`.
         default_namespace: Option<At<String>>,
         /// Connections of sources, by the source's name.
@@ -95,6 +100,7 @@ pub(crate) fn resolve(raw: PolderYaml, environment: Option<&str>, problems: &mut
         vars: raw.vars,
         concurrency: raw.concurrency,
         memory_limit: raw.memory_limit,
+        retention: raw.retention,
         default_namespace: raw.default_namespace,
         sources: None,
         at: raw.at.clone(),
@@ -140,6 +146,14 @@ fn apply(overrides: Overrides, to: &mut Resolved, problems: &mut Problems<'_>) {
             Some(bytes) => settings.memory_limit_bytes = Some(bytes),
             None => {
                 problems.push(value_problem(Some(&limit.span), "`memory_limit` is a size, such as `2GB` or `512MB`"))
+            }
+        }
+    }
+    if let Some(retention) = overrides.retention {
+        match parse_duration_seconds(&retention.value).filter(|s| *s > 0) {
+            Some(seconds) => settings.retention_seconds = Some(seconds),
+            None => {
+                problems.push(value_problem(Some(&retention.span), "`retention` is a duration, such as `30d` or `26w`"))
             }
         }
     }

@@ -10,7 +10,8 @@ use polder_diag::{Diagnostic, Span};
 
 use crate::codes;
 use crate::common::{Columns, Names, column_specs};
-use crate::resource::{Connection, ReadMode, Source, Stream};
+use crate::resource::{Connection, Lag, ReadMode, Source, Stream};
+use crate::units::parse_duration_seconds;
 use crate::yaml::{At, Decode, Entries, Node, Problems, Value, raw};
 
 /// Where rows land as they came.
@@ -55,6 +56,9 @@ raw! {
         /// The column that only grows (`updated_at`, a serial number): each run reads what is beyond the last value.
         /// Without it the whole table is read each time.
         cursor: Option<At<String>>,
+        /// Each read begins so far before the cursor, because a transaction may commit late: `5 minutes`, or for a
+        /// cursor that is a number, a number. Needs `key`, by which rows that are there already are replaced.
+        lag: Option<At<LagYaml>>,
         /// Types that win over those of the database.
         columns: Option<Columns>,
         /// Records that may be rejected before the run stops. Default: 0.
@@ -85,7 +89,7 @@ impl Decode for Tables {
 #[schemars(untagged)]
 pub(crate) enum TableSpec {
     Full(Full),
-    Options(TableOptions),
+    Options(Box<TableOptions>),
 }
 
 /// The whole table each time.
@@ -99,8 +103,26 @@ impl Decode for TableSpec {
     fn decode(node: &Node, problems: &mut Problems<'_>) -> Option<Self> {
         match &node.value {
             Value::Text(word) if word == "full" => Some(Self::Full(Full::Full)),
-            Value::Map(_) => TableOptions::decode(node, problems).map(Self::Options),
+            Value::Map(_) => TableOptions::decode(node, problems).map(|options| Self::Options(Box::new(options))),
             _ => problems.wrong_word(node, "`full`, or a mapping such as `{ key: id, cursor: updated_at }`", &["full"]),
+        }
+    }
+}
+
+/// A time, or a number of values.
+#[derive(Debug, Clone, schemars::JsonSchema)]
+#[schemars(untagged)]
+pub(crate) enum LagYaml {
+    Time(String),
+    Values(u64),
+}
+
+impl Decode for LagYaml {
+    fn decode(node: &Node, problems: &mut Problems<'_>) -> Option<Self> {
+        match &node.value {
+            Value::Number(_) => u64::decode(node, problems).map(Self::Values),
+            Value::Text(text) => Some(Self::Time(text.clone())),
+            _ => problems.wrong(node, "a time such as `5 minutes`, or a number"),
         }
     }
 }
@@ -208,12 +230,37 @@ fn table(source: &str, stream: At<String>, spec: TableSpec, problems: &mut Probl
     let mut read = ReadMode::Full;
     let (mut columns, mut key, mut max_rejected) = (BTreeMap::new(), Vec::new(), 0);
     if let TableSpec::Options(options) = spec {
-        read = options.cursor.map_or(ReadMode::Full, |c| ReadMode::Incremental { cursor: c.value });
+        let lag = lag(&options, problems);
+        read = options.cursor.map_or(ReadMode::Full, |c| ReadMode::Incremental { cursor: c.value, lag });
         columns = column_specs(options.columns, problems);
         key = options.key.unwrap_or_default().normalised();
         max_rejected = options.max_rejected.unwrap_or(0);
     }
     Some(Stream { name: stream.value, table, read, columns, key, max_rejected, span: stream.span })
+}
+
+/// How far before the cursor reading begins. Rows that are read again are recognised by their key.
+fn lag(options: &TableOptions, problems: &mut Problems<'_>) -> Option<Lag> {
+    let At { value, span } = options.lag.as_ref()?;
+    let keyed = options.key.as_ref().is_some_and(|key| !key.0.is_empty());
+    let lacks = match (&options.cursor, keyed) {
+        (None, _) => Some(("cursor", "it says how far before the cursor each read begins")),
+        (_, false) => Some(("key", "rows that are read again take the place of those with the same key")),
+        _ => None,
+    };
+    if let Some((lacks, why)) = lacks {
+        problems.push(conflict(&format!("`lag` needs a `{lacks}`"), span.clone()).hint(why));
+        return None;
+    }
+    let lag = match value {
+        LagYaml::Values(count) => Some(*count).filter(|n| *n > 0).map(Lag::Values),
+        LagYaml::Time(text) => parse_duration_seconds(text).filter(|s| *s > 0).map(Lag::Seconds),
+    };
+    if lag.is_none() {
+        let message = "`lag` is a time such as `5 minutes`, or a number, greater than zero";
+        problems.push(Diagnostic::error(codes::VALUE, message).at(span.clone(), ""));
+    }
+    lag
 }
 
 /// Where a stream lands: `orders` and `public.orders` of `shop` in `bronze.shop_orders`.

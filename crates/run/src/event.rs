@@ -7,15 +7,28 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Progress, StepFailure, StepKey, StepReport};
 
+/// What a run is for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RunKind {
+    /// To bring tables up to date, and publish them.
+    #[default]
+    Run,
+    /// To check tables as they are: it has no branch, and publishes nothing.
+    Check,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RunStatus {
     Running,
     /// Every step is done and the target moved (or there was nothing to publish).
     Published,
+    /// Of checks alone: all hold.
+    Passed,
     /// A check failed: the branch stays, the target did not move.
     Held,
-    /// A step failed, or the rebase met a conflict.
+    /// A step failed, or the rebase met a conflict; of checks alone: some do not hold.
     Failed,
     Cancelled,
 }
@@ -68,6 +81,7 @@ impl RunStatus {
         match self {
             Self::Running => "running",
             Self::Published => "published",
+            Self::Passed => "passed",
             Self::Held => "held",
             Self::Failed => "failed",
             Self::Cancelled => "cancelled",
@@ -116,6 +130,8 @@ pub struct CheckPassed {
 pub enum Event {
     RunStarted {
         run: RunId,
+        #[serde(default)]
+        kind: RunKind,
         target: String,
         branch: String,
         at: Timestamp,

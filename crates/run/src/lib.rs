@@ -12,7 +12,7 @@ mod schedule;
 mod selection;
 mod step;
 
-pub use event::{CheckFailure, CheckPassed, Event, EventSink, RunStatus, Silent, StepStatus};
+pub use event::{CheckFailure, CheckPassed, Event, EventSink, RunKind, RunStatus, Silent, StepStatus};
 pub use executor::{Execution, Executor, ExecutorOptions};
 pub use graph::{Graph, GraphError};
 pub use journal::{Journal, JournalError};

@@ -9,15 +9,17 @@ use polder_base::{RunId, Timestamp};
 use polder_diag::Diagnostic;
 use serde::{Deserialize, Serialize};
 
-use crate::{CheckFailure, CheckPassed, Fingerprint, RunStatus, StepError, StepKey, StepReport, StepStatus};
+use crate::{CheckFailure, CheckPassed, Fingerprint, RunKind, RunStatus, StepError, StepKey, StepReport, StepStatus};
 
 /// A run, from its start on. Key: the run's number in 20 digits, so that text order is number order.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RunRecord {
     pub id: RunId,
-    /// The ref that the run publishes to.
+    #[serde(default)]
+    pub kind: RunKind,
+    /// The ref that the run publishes to, or whose tables are checked.
     pub target: String,
-    /// The ref that it writes to until then.
+    /// The ref that it writes to until then; of checks alone, the ref that they read.
     pub branch: String,
     pub status: RunStatus,
     /// Why it is held or failed, in one line.
@@ -60,6 +62,9 @@ pub struct RunRecord {
     /// How many times the run was taken up again.
     #[serde(default)]
     pub resumed: u32,
+    /// What it did does not go on top of what others published meanwhile, however often it is tried.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stale: bool,
 }
 
 impl RunRecord {
@@ -142,6 +147,9 @@ impl StepFailure {
         match error {
             StepError::Data(diagnostic) => {
                 Some(Self { kind: FailureKind::Data, message, diagnostic: Some(diagnostic) })
+            }
+            StepError::Outside(diagnostic) => {
+                Some(Self { kind: FailureKind::Environment, message, diagnostic: Some(diagnostic) })
             }
             StepError::Environment { .. } => Some(Self { kind: FailureKind::Environment, message, diagnostic: None }),
             StepError::Defect(_) => Some(Self { kind: FailureKind::Defect, message, diagnostic: None }),

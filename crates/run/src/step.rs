@@ -64,8 +64,11 @@ pub struct Output(pub serde_json::Value);
 /// How a finished step went.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct StepReport {
-    /// Rows added (or counted); `None` where rows say nothing, as for a view.
+    /// Rows that came (or were counted); `None` where rows say nothing, as for a view.
     pub rows: Option<u64>,
+    /// Of a step that adds to a table: older rows whose place they took.
+    #[serde(default)]
+    pub replaced: Option<u64>,
     /// Rows set aside in quarantine.
     pub rejected: u64,
     /// Bytes read from the source or written to the table.
@@ -94,6 +97,9 @@ pub enum StepError {
     /// The person's files or data are wrong: trying again changes nothing.
     #[error("{0}")]
     Data(Box<polder_diag::Diagnostic>),
+    /// Something outside of the project refuses, such as a database its password: trying again changes nothing.
+    #[error("{0}")]
+    Outside(Box<polder_diag::Diagnostic>),
     /// The environment failed. `transient`: worth another try.
     #[error("{message}")]
     Environment { message: String, transient: bool },

@@ -16,5 +16,11 @@ pub const VERSION: &str = "S006";
 pub const VIEW: &str = "S007";
 /// A file that cannot be queried.
 pub const FILE: &str = "S008";
+/// A value that cannot be computed: the rows are not what the statement needs.
+pub const VALUE: &str = "S009";
+/// A policy for a table that there cannot be.
+pub const POLICY_TABLE: &str = "S020";
 /// A policy whose filter or mask is no SQL expression.
 pub const POLICY_EXPRESSION: &str = "S021";
+/// A policy that does not fit its table: a column is not there, or has another type.
+pub const POLICY_MISFIT: &str = "S022";

@@ -30,6 +30,8 @@ pub(crate) enum Outcome {
     /// There is no such table, or its version is not known.
     Wrong(Box<Diagnostic>),
     Denied(String),
+    /// A policy does not fit the table.
+    Unfit(Box<Diagnostic>),
 }
 
 /// The tables of a statement, by the names under which the planner asks for them.
@@ -74,6 +76,7 @@ impl ContextProvider for Context<'_> {
             Some(Outcome::Table(provider)) => Ok(provider_as_source(Arc::clone(provider))),
             Some(Outcome::Wrong(diagnostic)) => Err(SqlError::Statement(diagnostic.clone()).into_datafusion()),
             Some(Outcome::Denied(message)) => Err(SqlError::Denied(message.clone()).into_datafusion()),
+            Some(Outcome::Unfit(diagnostic)) => Err(SqlError::Policy(diagnostic.clone()).into_datafusion()),
             None => Err(plan_datafusion_err!("table '{name}' not found")),
         }
     }

@@ -8,14 +8,18 @@ use datafusion::execution::context::SessionConfig;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::AggregateUDF;
 use datafusion::logical_expr::registry::FunctionRegistry;
+use datafusion::optimizer::AnalyzerRule;
+use datafusion::optimizer::analyzer::resolve_grouping_function::ResolveGroupingFunction;
+use datafusion::optimizer::analyzer::type_coercion::TypeCoercion;
 use polder_catalog::{Catalog, CommitId};
 use polder_diag::Span;
-use polder_govern::{Policies, Policy};
+use polder_govern::{Policies, Policy, PolicyPlaces};
 use polder_lake::Lake;
 
-use crate::govern::Governance;
+use crate::govern::{Governance, check_policies};
 use crate::numbers::{CheckedNumbers, CheckedSum};
 use crate::session::Core;
+use crate::times::ComparedTimes;
 use crate::{Result, Session, SessionOptions, SqlError, functions, types};
 
 /// Limits of one session.
@@ -42,10 +46,10 @@ impl Engine {
     /// # Errors
     /// A policy whose filter or mask is no SQL expression, or whose table is no table name.
     pub fn new(lake: Arc<Lake>, policies: Vec<Policy>) -> Result<Arc<Self>> {
-        let policies = Policies::new(policies).map_err(SqlError::Statement)?;
-        for policy in policies.iter() {
-            crate::govern::check_syntax(policy)?;
+        if let Some(problem) = check_policies(&policies).into_iter().next() {
+            return Err(SqlError::statement(problem));
         }
+        let policies = Policies::new(policies).map_err(SqlError::Statement)?;
         let state = base_state(&lake)?;
         Ok(Arc::new(Self { lake, governance: Governance::new(policies), state }))
     }
@@ -63,6 +67,7 @@ impl Engine {
             row_filter: None,
             masks: BTreeMap::new(),
             span: Span::file(&"policies".into()),
+            places: PolicyPlaces::default(),
         };
         Self::new(lake, vec![everything])
     }
@@ -96,6 +101,16 @@ impl Engine {
     }
 }
 
+/// DataFusion's own analysis between ours: times are made equal before types are settled, numbers checked after.
+fn analysis() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
+    vec![
+        Arc::new(ResolveGroupingFunction::new()),
+        Arc::new(ComparedTimes),
+        Arc::new(TypeCoercion::new()),
+        Arc::new(CheckedNumbers::new()),
+    ]
+}
+
 /// A session state with Polder's numbers, times and names.
 fn base_state(lake: &Lake) -> Result<SessionState> {
     let mut config = SessionConfig::new().with_information_schema(false).with_create_default_catalog_and_schema(false);
@@ -109,7 +124,7 @@ fn base_state(lake: &Lake) -> Result<SessionState> {
         .with_config(config)
         .with_runtime_env(Arc::clone(lake.runtime()))
         .with_default_features()
-        .with_analyzer_rule(Arc::new(CheckedNumbers::new()))
+        .with_analyzer_rules(analysis())
         .build();
     functions::register_common(&mut state)?;
     state.register_udaf(Arc::new(AggregateUDF::new_from_impl(CheckedSum::default())))?;

@@ -1,5 +1,8 @@
 //! What can go wrong with a statement.
 
+use std::io::ErrorKind;
+
+use datafusion::arrow::error::ArrowError;
 use datafusion::common::{Column, SchemaError};
 use datafusion::error::DataFusionError;
 use polder_catalog::CatalogError;
@@ -18,6 +21,9 @@ pub enum SqlError {
     /// The principal may not do this.
     #[error("{0}")]
     Denied(String),
+    /// A policy does not fit its table, which therefore shows nothing. Spans point into the policy's file.
+    #[error("{0}")]
+    Policy(Box<Diagnostic>),
     /// A limit of the session: memory, time, rows.
     #[error("{0}")]
     Limit(String),
@@ -27,7 +33,7 @@ pub enum SqlError {
     Lake(#[from] LakeError),
     #[error(transparent)]
     Store(#[from] StoreError),
-    #[error(transparent)]
+    #[error("{}", crate::execution_message(.0))]
     Execution(DataFusionError),
     #[error("cancelled")]
     Cancelled,
@@ -59,8 +65,11 @@ impl SqlError {
 }
 
 impl From<DataFusionError> for SqlError {
-    /// Finds an error of ours below DataFusion's layers, and tells limits from the rest.
+    /// Finds an error of ours below DataFusion's layers, and tells limits and the storage from the rest.
     fn from(error: DataFusionError) -> Self {
+        if let Some(error) = of_storage(&error) {
+            return Self::Store(error);
+        }
         match error {
             DataFusionError::External(inner) => match inner.downcast::<SqlError>() {
                 Ok(ours) => *ours,
@@ -84,6 +93,44 @@ impl From<DataFusionError> for SqlError {
     }
 }
 
+/// What the disk did, or what became of a data file: no matter of the statement.
+fn of_storage(error: &DataFusionError) -> Option<StoreError> {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if let Some(store) = error.downcast_ref::<StoreError>() {
+            return Some(store.clone());
+        }
+        if let Some(io) = error.downcast_ref::<std::io::Error>()
+            && matches!(io.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
+        {
+            return Some(StoreError::NoSpace { path: "temporary files".to_owned() });
+        }
+        cause = error.source();
+    }
+    match error.find_root() {
+        DataFusionError::ParquetError(error) => Some(of_data_file(&error.to_string())),
+        DataFusionError::ArrowError(error, _) => match error.as_ref() {
+            ArrowError::ParquetError(message) => Some(of_data_file(message)),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// A data file that is gone or damaged. DataFusion tells it in words alone.
+fn of_data_file(message: &str) -> StoreError {
+    const FILE: &str = "Failed to fetch metadata for file ";
+    let named = message.split_once(FILE).and_then(|(_, rest)| rest.split_once(": "));
+    let (path, detail) = named.unwrap_or(("a data file", message));
+    let path = path.to_owned();
+    if detail.contains("does not exist") {
+        return StoreError::NotFound { path };
+    }
+    let own = format!("{path} is damaged: ");
+    let detail = detail.split_once(&own).map_or(detail, |(_, detail)| detail).to_owned();
+    StoreError::Corrupt { path, detail }
+}
+
 /// What several streams share cannot be taken apart; limits and refusals keep their kind.
 fn of_shared(error: &std::sync::Arc<DataFusionError>) -> SqlError {
     match error.find_root() {
@@ -91,6 +138,7 @@ fn of_shared(error: &std::sync::Arc<DataFusionError>) -> SqlError {
         DataFusionError::External(inner) => match inner.downcast_ref::<SqlError>() {
             Some(SqlError::Limit(message)) => SqlError::Limit(message.clone()),
             Some(SqlError::Denied(message)) => SqlError::Denied(message.clone()),
+            Some(SqlError::Policy(diagnostic)) => SqlError::Policy(diagnostic.clone()),
             Some(SqlError::Statement(diagnostic)) => SqlError::Statement(diagnostic.clone()),
             _ => SqlError::Execution(DataFusionError::Shared(std::sync::Arc::clone(error))),
         },
@@ -116,6 +164,9 @@ fn problem(error: &DataFusionError, text: &Text) -> Option<Diagnostic> {
     let mut diagnostic = match root(error) {
         DataFusionError::SchemaError(schema, _) => of_schema(schema),
         DataFusionError::Plan(message) | DataFusionError::NotImplemented(message) => {
+            if let Some(name) = called_twice(message) {
+                return Some(two_columns(name));
+            }
             let (message, hint) = split_hint(message);
             let diagnostic = Diagnostic::error(codes::PLAN, message);
             hint.into_iter().fold(diagnostic, Diagnostic::hint)
@@ -149,11 +200,21 @@ fn of_schema(error: &SchemaError) -> Diagnostic {
             Diagnostic::error(codes::COLUMN, format!("`{qualifier}` has two columns `{name}`"))
                 .hint("give one of them an alias")
         }
-        SchemaError::DuplicateUnqualifiedField { name } => {
-            Diagnostic::error(codes::COLUMN, format!("two columns are called `{name}`"))
-                .hint("give one of them an alias")
-        }
+        SchemaError::DuplicateUnqualifiedField { name } => two_columns(name),
     }
+}
+
+fn two_columns(name: &str) -> Diagnostic {
+    Diagnostic::error(codes::COLUMN, format!("two columns are called `{name}`")).hint("give one of them an alias")
+}
+
+/// The name in DataFusion's `… the expression "x AS a" at position 0 and "y AS a" at position 1 have the same name …`.
+fn called_twice(message: &str) -> Option<&str> {
+    let rest = message.strip_prefix("Projections require unique expression names")?;
+    let (_, second) = rest.split_once(" and \"")?;
+    let (expression, _) = second.split_once("\" at position")?;
+    let name = expression.rsplit_once(" AS ").map_or(expression, |(_, alias)| alias);
+    Some(name.rsplit_once('.').map_or(name, |(_, column)| column))
 }
 
 fn nearest_column(field: &Column, valid: &[Column]) -> Option<String> {

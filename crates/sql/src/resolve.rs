@@ -7,18 +7,17 @@ use datafusion::catalog::TableProvider;
 use datafusion::datasource::{ViewTable, provider_as_source};
 use datafusion::execution::context::SessionState;
 use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
-use datafusion::sql::sqlparser::ast::Statement;
 use futures::future::BoxFuture;
-use polder_base::{TableName, Timestamp};
-use polder_catalog::{CatalogError, CommitId, Entry, EntryKey};
+use polder_base::TableName;
+use polder_catalog::{CatalogError, CommitId, Entry, EntryKey, Shown};
 use polder_diag::Diagnostic;
 use polder_govern::Decision;
 use polder_lake::LakeTable;
 
-use crate::context::{Context, Outcome, Tables};
+use crate::context::{Outcome, Tables};
 use crate::govern::{self, GovernedTable};
 use crate::scanned::{Scanned, ScannedTable, scanned_tables};
-use crate::session::{Core, search_order};
+use crate::session::{Core, query_plan, search_order};
 use crate::statement::{self, At, Kind, Relation, Text};
 use crate::{Result, SqlError, codes, files, system};
 
@@ -79,19 +78,7 @@ impl<'a> Resolver<'a> {
             return files::outcome(self, &relation.name, place).await;
         }
         if let Some(namespace) = relation.namespace.as_deref().filter(|namespace| system::is_namespace(namespace)) {
-            return Ok(match system::table(self, namespace, &relation.name) {
-                Some(table) if relation.version.is_none() => Outcome::Table(table),
-                Some(_) => wrong(place, codes::VERSION, "the platform's records have no versions", None),
-                None => {
-                    let names = system::names(namespace);
-                    let near = polder_base::nearest(&relation.name, names.iter().copied());
-                    let hint = near.map_or_else(
-                        || format!("there are {}", names.join(", ")),
-                        |near| format!("did you mean `{namespace}.{near}`?"),
-                    );
-                    wrong(place, codes::UNKNOWN_TABLE, format!("no table is called `{}`", relation.shown()), Some(hint))
-                }
-            });
+            return self.records(namespace, relation, place).await;
         }
         let at = match &relation.version {
             None | Some(At::Snapshot(_)) => self.at.clone(),
@@ -99,13 +86,20 @@ impl<'a> Resolver<'a> {
                 Ok(commit) => commit,
                 Err(error) => return unknown_version(error, place),
             },
-            Some(At::Time(time)) => match self.commit_at(*time).await? {
-                Some(commit) => commit,
-                None => {
-                    let shown = format!("`{}` has no history before {time}", self.core.options.at);
-                    return Ok(wrong(place, codes::VERSION, shown, None));
+            Some(At::Time(time)) => {
+                let shown = &self.core.options.at;
+                match self.core.engine.catalog().shown_at(&self.at, *time).await? {
+                    Shown::Commit(commit) => commit,
+                    Shown::NothingYet => {
+                        let message = format!("`{shown}` has no history before {time}");
+                        return Ok(wrong(place, codes::VERSION, message, None));
+                    }
+                    Shown::Cut => {
+                        let message = format!("what `{shown}` showed at {time} is no longer kept");
+                        return Ok(wrong(place, codes::VERSION, message, None));
+                    }
                 }
-            },
+            }
         };
         match self.find(&at, relation).await? {
             Some(found) => self.load(&at, found, relation, place).await,
@@ -113,26 +107,27 @@ impl<'a> Resolver<'a> {
         }
     }
 
-    /// What the session's ref showed at a time: the newest commit of its history that is not younger.
-    async fn commit_at(&self, time: Timestamp) -> Result<Option<CommitId>> {
-        const PAGE: usize = 256;
-        let catalog = self.core.engine.catalog();
-        let mut from = self.at.clone();
-        loop {
-            let page = match catalog.log(&from, PAGE).await {
-                Ok(page) => page,
-                // Retention cut the history between two pages.
-                Err(CatalogError::UnknownCommit { .. }) if from != self.at => return Ok(None),
-                Err(error) => return Err(error.into()),
-            };
-            if let Some((id, _)) = page.iter().find(|(_, commit)| commit.at() <= time) {
-                return Ok(Some(id.clone()));
-            }
-            match page.last().and_then(|(_, commit)| commit.parents.first()) {
-                Some(parent) if page.len() == PAGE => from = CommitId(parent.clone()),
-                _ => return Ok(None),
-            }
+    /// One of the platform's own tables, which may be governed like any other.
+    async fn records(&self, namespace: &str, relation: &Relation, place: Place<'_>) -> Result<Outcome> {
+        let Some(table) = system::table(self, namespace, &relation.name) else {
+            let names = system::names(namespace);
+            let near = polder_base::nearest(&relation.name, names.iter().copied());
+            let hint = near.map_or_else(
+                || format!("there are {}", names.join(", ")),
+                |near| format!("did you mean `{namespace}.{near}`?"),
+            );
+            let message = format!("no table is called `{}`", relation.shown());
+            return Ok(wrong(place, codes::UNKNOWN_TABLE, message, Some(hint)));
+        };
+        if relation.version.is_some() {
+            return Ok(wrong(place, codes::VERSION, "the platform's records have no versions", None));
         }
+        let name = TableName::new(namespace, &relation.name);
+        let decision = self.decide(&name, None);
+        if decision.denied.is_some() {
+            return Ok(Outcome::Denied(denied(&self.core.options.principal.name, &name)));
+        }
+        self.shown(&name, table, &decision).await
     }
 
     async fn find(&self, at: &CommitId, relation: &Relation) -> Result<Option<Found>> {
@@ -217,12 +212,16 @@ impl<'a> Resolver<'a> {
             schema_id: table.metadata.current_schema_id(),
             metadata_path: table.metadata_path.clone(),
         };
-        let provider: Arc<dyn TableProvider> = Arc::new(Scanned { table: scanned, inner: table.provider() });
+        self.shown(&name, Arc::new(Scanned { table: scanned, inner: table.provider() }), decision).await
+    }
+
+    /// What a principal sees of a table.
+    async fn shown(&self, name: &TableName, table: Arc<dyn TableProvider>, decision: &Decision) -> Result<Outcome> {
         if decision.is_open() {
-            return Ok(Outcome::Table(provider));
+            return Ok(Outcome::Table(table));
         }
-        let plan = LogicalPlanBuilder::scan(name.name.as_str(), provider_as_source(provider), None)?.build()?;
-        self.governed(&name, plan, decision).await
+        let plan = LogicalPlanBuilder::scan(name.name.as_str(), provider_as_source(table), None)?.build()?;
+        self.governed(name, plan, decision).await
     }
 
     async fn view_outcome(&self, at: &CommitId, name: &TableName, decision: &Decision) -> Result<Outcome> {
@@ -248,11 +247,9 @@ impl<'a> Resolver<'a> {
                     fields.filter(|f| decision.mask_of(f.name()).is_some()).map(|f| f.name().clone()).collect();
                 Ok(Outcome::Table(Arc::new(GovernedTable::new(name.clone(), plan, masked, tables))))
             }
-            // Fail closed: a policy that cannot be applied shows nothing.
-            Err(error) => {
-                tracing::error!(table = %name, %error, "a policy cannot be applied");
-                Ok(Outcome::Denied(format!("the policy for {name} cannot be applied to it, so it cannot be read")))
-            }
+            // A policy that cannot be applied shows nothing.
+            Err(SqlError::Policy(problem)) => Ok(Outcome::Unfit(problem)),
+            Err(error) => Err(error),
         }
     }
 
@@ -281,9 +278,7 @@ impl<'a> Resolver<'a> {
         let Kind::Query(query) = parsed.kind else {
             return Err(SqlError::statement(Diagnostic::error(codes::VIEW, "a view is a query")));
         };
-        let plan = Context::new(self.state, &tables)
-            .statement(Statement::Query(query))
-            .and_then(crate::types::with_result_types);
+        let plan = query_plan(self.state, &tables, *query).and_then(crate::types::with_result_types);
         plan.map_err(|error| SqlError::of_planning(error, &parsed.text))
     }
 }

@@ -204,6 +204,11 @@ impl Session {
     }
 }
 
-fn query_plan(state: &SessionState, tables: &Tables, query: Query) -> datafusion::common::Result<LogicalPlan> {
+/// Plans a query over resolved tables.
+pub(crate) fn query_plan(
+    state: &SessionState,
+    tables: &Tables,
+    query: Query,
+) -> datafusion::common::Result<LogicalPlan> {
     Context::new(state, tables).statement(Statement::Query(Box::new(query)))
 }

@@ -14,7 +14,7 @@ mod state;
 mod warehouse;
 
 pub use disk::LocalDisk;
-pub use error::StoreError;
+pub use error::{MEND_STATE, StoreError};
 pub use memory::{MemoryState, MemoryStorage};
 pub use sqlite::SqliteState;
 pub use state::{Batch, Expect, Key, Outcome, Space, State, Write};

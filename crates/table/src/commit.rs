@@ -31,6 +31,8 @@ pub enum Operation {
     /// Makes this schema the current one. It must evolve from the present one: columns added as optional with new ids,
     /// comments, renames, wider types.
     SetSchema { schema: Schema },
+    /// Sets properties of the table, or removes those whose value is `None`.
+    SetProperties { properties: BTreeMap<String, Option<String>> },
 }
 
 /// What a commit made. All its files are durable.
@@ -115,5 +117,6 @@ async fn apply(draft: &mut Draft<'_>, operation: &Operation) -> Result<()> {
             evolution::check_evolution(draft.metadata(), schema).map_err(TableError::Invalid)?;
             draft.set_schema(schema)
         }
+        Operation::SetProperties { properties } => draft.set_properties(properties),
     }
 }

@@ -82,6 +82,14 @@ impl<'a> Draft<'a> {
         Ok(())
     }
 
+    pub fn set_properties(&mut self, properties: &BTreeMap<String, Option<String>>) -> Result<()> {
+        if let Some(metadata) = metadata::set_properties(&self.metadata, properties, self.now_ms())? {
+            self.metadata = metadata;
+            self.changed = true;
+        }
+        Ok(())
+    }
+
     /// Makes a snapshot that removes files and adds others; none when that changes nothing.
     ///
     /// `taken`: manifests of new files that are there already, with their files.

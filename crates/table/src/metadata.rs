@@ -89,6 +89,28 @@ pub(crate) fn set_schema(metadata: &TableMetadata, schema: &Schema, now_ms: i64)
     from_json(value).map(Some)
 }
 
+/// Sets properties, or removes those without a value; `None` when they are so already.
+pub(crate) fn set_properties(
+    metadata: &TableMetadata,
+    properties: &BTreeMap<String, Option<String>>,
+    now_ms: i64,
+) -> Result<Option<TableMetadata>> {
+    if properties.iter().all(|(key, value)| metadata.properties().get(key) == value.as_ref()) {
+        return Ok(None);
+    }
+    let mut all: BTreeMap<&String, &String> = metadata.properties().iter().collect();
+    for (key, value) in properties {
+        match value {
+            Some(value) => all.insert(key, value),
+            None => all.remove(key),
+        };
+    }
+    let mut json = to_json(metadata)?;
+    json["properties"] = to_json(&all)?;
+    json["last-updated-ms"] = now_ms.into();
+    from_json(json).map(Some)
+}
+
 /// The metadata as it is written, with its bytes: what came before is noted in its log, and old snapshots are let go.
 ///
 /// `base`: the metadata that it follows, with its location.

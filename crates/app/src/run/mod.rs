@@ -4,23 +4,25 @@
 
 pub(crate) mod journal;
 mod lease;
+mod lock;
 mod publish;
 mod resume;
 mod steps;
 pub(crate) mod stored;
+pub(crate) mod workers;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use polder_base::{RunId, TableName, Timestamp};
-use polder_catalog::CommitId;
+use polder_catalog::{CatalogError, CommitId};
 use polder_diag::Sources;
 use polder_lake::Workspace;
 use polder_run::{
-    Event, EventSink, Execution, Executor, ExecutorOptions, FailureKind, Graph, RunRecord, RunStatus, Selection,
-    StepKey, StepRecord,
+    Event, EventSink, Execution, Executor, ExecutorOptions, FailureKind, Graph, RunKind, RunRecord, RunStatus,
+    Selection, StepKey, StepRecord,
 };
-use polder_store::{Batch, Space};
+use polder_store::{Batch, Outcome, Space};
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
@@ -57,6 +59,11 @@ pub struct RunSummary {
     pub shown: Shown,
     /// Publishing had happened before: there was nothing to do.
     pub already_published: bool,
+    /// Of this execution; a run that was taken up again had others before.
+    pub elapsed_ms: u64,
+    /// The exit code of what ended the run from outside of its steps, such as a full disk.
+    #[serde(skip)]
+    pub stopped: Option<u8>,
     /// Files that the diagnostics of failed steps point into.
     #[serde(skip)]
     pub sources: Sources,
@@ -78,6 +85,7 @@ impl RunSummary {
         let worst = self.steps.iter().filter_map(|s| s.failure.as_ref()).map(|f| f.kind).max();
         match (self.record.status, worst) {
             (RunStatus::Published, _) => 0,
+            _ if self.stopped.is_some() => self.stopped.unwrap_or(1),
             (_, Some(FailureKind::Defect)) => 70,
             (_, Some(FailureKind::Environment)) => 3,
             _ => 1,
@@ -96,7 +104,7 @@ impl App {
         sink: Arc<dyn EventSink>,
         cancel: &CancellationToken,
     ) -> Result<RunSummary, AppError> {
-        let project = self.loaded.valid()?;
+        self.loaded.valid()?;
         let (target, base) = self.target(request.target.as_deref()).await?;
         let graph = self.graph(&self.loaded, &base, request).await?;
         if graph.is_empty() {
@@ -105,32 +113,11 @@ impl App {
         }
         let run = self.catalog.next_run().await?;
         let lost = CancellationToken::new();
-        let lease = LeaseKeeper::acquire(&self.catalog, run, lost.clone()).await?;
-        let now = self.system().now();
-        let git = self.git().await;
-        let mut record = RunRecord {
-            id: run,
-            branch: run.branch(),
-            target,
-            status: RunStatus::Running,
-            reason: None,
-            principal: self.principal(),
-            started: now,
-            run_time: now,
-            finished: None,
-            base: base.0.clone(),
-            commit: None,
-            select: request.select.clone(),
-            exclude: request.exclude.clone(),
-            full_refresh: request.full_refresh,
-            environment: project.settings.environment.clone(),
-            vars: self.options.vars.clone(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            git_commit: git.as_ref().map(|(commit, _)| commit.clone()),
-            git_dirty: git.is_some_and(|(_, dirty)| dirty),
-            files: std::collections::BTreeMap::new(),
-            resumed: 0,
-        };
+        let lease = LeaseKeeper::acquire(self, run, lost.clone()).await?;
+        let mut record = self.new_record(run, RunKind::Run, target, base).await;
+        record.select.clone_from(&request.select);
+        record.exclude.clone_from(&request.exclude);
+        record.full_refresh = request.full_refresh;
         if let Err(error) = self.begin(&mut record, &graph).await {
             self.clean_up(run, lease).await;
             return Err(error);
@@ -138,6 +125,7 @@ impl App {
         let conductor = Conductor {
             app: self.clone(),
             loaded: self.loaded.clone(),
+            begun: record.started,
             record,
             earlier: Earlier::Everything,
             concurrency: request.concurrency,
@@ -146,6 +134,37 @@ impl App {
             lost,
         };
         conductor.conduct(graph, cancel).await
+    }
+
+    /// A record of a run that begins now.
+    pub(crate) async fn new_record(&self, run: RunId, kind: RunKind, target: String, base: CommitId) -> RunRecord {
+        let now = self.system().now();
+        let git = self.git().await;
+        RunRecord {
+            id: run,
+            kind,
+            branch: if kind == RunKind::Check { target.clone() } else { run.branch() },
+            target,
+            status: RunStatus::Running,
+            reason: None,
+            principal: self.principal(),
+            started: now,
+            run_time: now,
+            finished: None,
+            base: base.0,
+            commit: None,
+            select: Vec::new(),
+            exclude: Vec::new(),
+            full_refresh: false,
+            environment: self.loaded.project.settings.environment.clone(),
+            vars: self.options.vars.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            git_commit: git.as_ref().map(|(commit, _)| commit.clone()),
+            git_dirty: git.is_some_and(|(_, dirty)| dirty),
+            files: std::collections::BTreeMap::new(),
+            resumed: 0,
+            stale: false,
+        }
     }
 
     /// The graph of a request on a commit.
@@ -174,15 +193,25 @@ impl App {
 
     /// Claims the tables, keeps the project, makes the branch, and records that the run goes on.
     async fn begin(&self, record: &mut RunRecord, graph: &Graph<Work>) -> Result<(), AppError> {
-        let tables: Vec<TableName> = graph.iter().filter_map(|(_, work)| work.writes().cloned()).collect();
-        self.catalog.claim(record.id, &record.target, &tables).await?;
+        self.claim(record, graph).await?;
         record.files = stored::store(self.catalog.state(), &self.loaded.project).await?;
         let expires = record.started + BRANCH_KEPT;
         self.catalog.create_branch(&record.branch, &CommitId(record.base.clone()), Some(expires)).await?;
         self.put_record(record).await
     }
 
-    async fn put_record(&self, record: &RunRecord) -> Result<(), AppError> {
+    /// Reserves the tables that a run writes. Those of a run whose process died are free.
+    async fn claim(&self, record: &RunRecord, graph: &Graph<Work>) -> Result<(), AppError> {
+        let tables: Vec<TableName> = graph.iter().filter_map(|(_, work)| work.writes().cloned()).collect();
+        loop {
+            match self.catalog.claim(record.id, &record.target, &tables).await {
+                Err(CatalogError::Claimed { run, .. }) if self.end_if_dead(RunId(run)).await? => {}
+                other => return Ok(other?),
+            }
+        }
+    }
+
+    pub(crate) async fn put_record(&self, record: &RunRecord) -> Result<(), AppError> {
         self.catalog.state().apply(record_batch(record)?).await?;
         Ok(())
     }
@@ -212,6 +241,10 @@ fn record_batch(record: &RunRecord) -> Result<Batch, AppError> {
     Ok(Batch::new().put(Space::Runs, RunRecord::key(record.id), encode(record)?))
 }
 
+fn taken_over(run: RunId) -> AppError {
+    AppError::refused(codes::RUNNING, format!("run {run} was taken over by another process"))
+}
+
 /// How a run ended, before it is recorded.
 struct Ending {
     status: RunStatus,
@@ -236,15 +269,18 @@ struct Conductor {
     lease: LeaseKeeper,
     /// Cancelled when another process has taken the run over.
     lost: CancellationToken,
+    /// When this execution began; the run may have had others before.
+    begun: Timestamp,
 }
 
 impl Conductor {
     async fn conduct(mut self, graph: Graph<Work>, cancel: &CancellationToken) -> Result<RunSummary, AppError> {
         self.sink.event(&Event::RunStarted {
             run: self.record.id,
+            kind: RunKind::Run,
             target: self.record.target.clone(),
             branch: self.record.branch.clone(),
-            at: self.record.started,
+            at: self.begun,
             steps: graph.iter().map(|(key, _)| key.clone()).collect(),
         });
         let stop = cancel.child_token();
@@ -259,16 +295,10 @@ impl Conductor {
         match result {
             _ if lost.is_cancelled() => {
                 // Whoever took over writes the record now.
-                let message = format!("run {} was taken over by another process", self.record.id);
-                Err(AppError::refused(codes::RUNNING, message))
+                Err(taken_over(self.record.id))
             }
             Ok((steps, ending)) => self.end(steps, ending).await,
-            Err(error) => {
-                let ending = Ending::new(RunStatus::Failed, error.to_string());
-                // The first error is the one to tell; the record may fail for the same reason.
-                let _ = self.end(Vec::new(), ending).await;
-                Err(error)
-            }
+            Err(error) => self.stop(error).await,
         }
     }
 
@@ -344,30 +374,91 @@ impl Conductor {
         None
     }
 
-    /// Records how the run ended, gives back what it held, and tells.
-    async fn end(mut self, steps: Vec<StepRecord>, ending: Ending) -> Result<RunSummary, AppError> {
+    /// Keeps the run's record, as long as the run is this process's.
+    async fn keep_record(&self) -> Result<(), AppError> {
+        let batch = self.lease.lease().expect(record_batch(&self.record)?)?;
+        match self.app.catalog.state().apply(batch).await? {
+            Outcome::Applied => Ok(()),
+            Outcome::Refused { .. } => {
+                self.lost.cancel();
+                Err(taken_over(self.record.id))
+            }
+        }
+    }
+
+    /// Ends a run that something outside of its steps has stopped: a full disk, a state store that cannot be read.
+    async fn stop(mut self, error: AppError) -> Result<RunSummary, AppError> {
+        if let Ok(Some(kept)) = journal::run_record(self.app.catalog.state(), self.record.id).await
+            && kept.status == RunStatus::Published
+        {
+            // What failed came after the target had moved.
+            self.record = kept;
+            return self.tell(Vec::new()).await;
+        }
+        self.ended(Ending::new(RunStatus::Failed, error.to_string()));
+        if let Err(error) = self.keep_record().await {
+            tracing::warn!(run = %self.record.id, %error, "how the run ended was not kept");
+        }
+        self.stopped(Vec::new(), error).await
+    }
+
+    /// Tells how a run ended that something outside of its steps stopped. Where that could not be kept, its record says
+    /// that it was interrupted.
+    async fn stopped(self, steps: Vec<StepRecord>, error: AppError) -> Result<RunSummary, AppError> {
+        if self.lost.is_cancelled() {
+            return Err(error);
+        }
+        let exit_code = error.exit_code();
+        match self.tell(steps).await {
+            Ok(summary) => Ok(RunSummary { stopped: Some(exit_code), ..summary }),
+            Err(_) => Err(error),
+        }
+    }
+
+    fn ended(&mut self, ending: Ending) {
         self.record.finished.get_or_insert(self.app.system().now());
         self.record.status = ending.status;
         self.record.reason = ending.reason;
+    }
+
+    /// Records how the run ended, gives back what it held, and tells.
+    async fn end(mut self, steps: Vec<StepRecord>, ending: Ending) -> Result<RunSummary, AppError> {
+        self.ended(ending);
         if self.record.status != RunStatus::Published {
-            self.app.put_record(&self.record).await?;
+            if let Err(error) = self.keep_record().await {
+                return self.stopped(steps, error).await;
+            }
         } else if let Err(error) = self.app.catalog.delete_ref(&self.record.branch).await {
             // The branch has an expiry, too.
             tracing::warn!(branch = %self.record.branch, %error, "the branch was not removed");
         }
+        self.tell(steps).await
+    }
+
+    /// Gives back what the run held, and tells how it ended.
+    async fn tell(self, steps: Vec<StepRecord>) -> Result<RunSummary, AppError> {
         self.app.clean_up(self.record.id, self.lease).await;
-        let finished = self.record.finished.unwrap_or(self.record.started);
+        let finished = self.record.finished.unwrap_or(self.begun);
+        let elapsed_ms = u64::try_from(finished.since(self.begun).as_millis()).unwrap_or(u64::MAX);
         self.sink.event(&Event::RunFinished {
             run: self.record.id,
             status: self.record.status,
             reason: self.record.reason.clone(),
             commit: self.record.commit.clone(),
-            elapsed_ms: self.record.elapsed_ms(finished),
+            elapsed_ms,
             at: finished,
         });
         let shown = self.app.shown(&self.record.target).await?;
         let sources = self.loaded.project.files.clone();
-        Ok(RunSummary { record: self.record, steps, shown, already_published: false, sources })
+        Ok(RunSummary {
+            record: self.record,
+            steps,
+            shown,
+            already_published: false,
+            elapsed_ms,
+            stopped: None,
+            sources,
+        })
     }
 }
 

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use polder_base::TableName;
 use polder_catalog::{CatalogError, CommitId, Prepared};
 use polder_check::CheckSet;
+use polder_model::RelationKind;
 use polder_run::{Event, Graph, RunStatus, StepKey, StepKind, StepRecord};
+use polder_sql::{Session, SessionOptions, scanned_tables};
 use tokio_util::sync::CancellationToken;
 
 use super::journal::Earlier;
@@ -26,6 +28,24 @@ pub(super) fn checks_of(graph: &Graph<Work>) -> Vec<Arc<CheckSet>> {
     checks.collect()
 }
 
+/// What checking again came to.
+enum Checked {
+    /// Nothing that was checked is another now.
+    Unchanged,
+    Holds,
+    Ends(Ending),
+}
+
+/// Whether a view reads one of the tables. One that can no longer be planned does: its checks say what is wrong.
+async fn reads_any(session: &Session, view: &TableName, tables: &BTreeSet<&TableName>) -> bool {
+    let quoted = |part: &str| format!("\"{}\"", part.replace('"', "\"\""));
+    let sql = format!("SELECT * FROM {}.{}", quoted(&view.namespace), quoted(&view.name));
+    match session.plan(&sql).await {
+        Ok(plan) => scanned_tables(&plan).iter().any(|scanned| tables.contains(&scanned.name)),
+        Err(_) => true,
+    }
+}
+
 impl Conductor {
     /// Publishes a run whose steps all succeeded.
     pub(super) async fn publish(
@@ -37,7 +57,7 @@ impl Conductor {
         if self.nothing_new().await? {
             self.record.finished = Some(self.app.system().now());
             self.record.status = RunStatus::Published;
-            self.app.put_record(&self.record).await?;
+            self.keep_record().await?;
             return Ok((steps, Ending { status: RunStatus::Published, reason: Some("nothing changed".to_owned()) }));
         }
         for _ in 0..RACES {
@@ -45,9 +65,10 @@ impl Conductor {
                 let reason = format!("cancelled before publishing; {} stays to look at", self.record.branch);
                 return Ok((steps, Ending::new(RunStatus::Cancelled, reason)));
             }
-            let prepared = match self.prepare().await {
+            let mut prepared = match self.prepare().await {
                 Ok(prepared) => prepared,
                 Err(CatalogError::Conflict { entry, ours, theirs, detail }) => {
+                    self.record.stale = true;
                     let target = &self.record.target;
                     let reason = format!(
                         "{entry} changed on {target} meanwhile ({theirs}), and {ours} does not go on top of that: \
@@ -58,8 +79,17 @@ impl Conductor {
                 }
                 Err(other) => return Err(other.into()),
             };
-            if let Some(ending) = self.check_again(&prepared, &checks, &mut steps, cancel).await? {
-                return Ok((steps, ending));
+            match self.check_again(&prepared, &checks, &mut steps, cancel).await? {
+                Checked::Unchanged => {}
+                Checked::Holds => {
+                    // Checks take their time, and the commit's time is when the target begins to show it.
+                    match self.prepare().await {
+                        Ok(again) if again.onto == prepared.onto => prepared = again,
+                        Ok(_) | Err(CatalogError::Conflict { .. }) => continue,
+                        Err(other) => return Err(other.into()),
+                    }
+                }
+                Checked::Ends(ending) => return Ok((steps, ending)),
             }
             if self.move_target(&prepared).await? {
                 return Ok((steps, Ending { status: RunStatus::Published, reason: None }));
@@ -92,38 +122,61 @@ impl Conductor {
         checks: &[Arc<CheckSet>],
         steps: &mut Vec<StepRecord>,
         cancel: &CancellationToken,
-    ) -> Result<Option<Ending>, AppError> {
+    ) -> Result<Checked, AppError> {
         let changed: BTreeSet<&TableName> = prepared.rebased.iter().map(|r| &r.table).chain(&prepared.moved).collect();
         if changed.is_empty() {
-            return Ok(None);
+            return Ok(Checked::Unchanged);
         }
         self.rebased_onto(&prepared.onto).await?;
-        let mut graph: Graph<Work> = Graph::new();
-        for set in checks.iter().filter(|set| set.tables().iter().any(|t| changed.contains(t))) {
-            let key = StepKey::new(StepKind::Check, &set.name);
-            graph.add(key, Work::Check(Arc::clone(set))).map_err(|e| AppError::Defect(e.to_string()))?;
-        }
-        let tables = changed.into_iter().map(ToString::to_string).collect();
+        let tables = changed.iter().map(ToString::to_string).collect();
         self.sink.event(&Event::Rebased { run: self.record.id, tables, at: self.app.system().now() });
+        let mut graph: Graph<Work> = Graph::new();
+        for set in self.concerned(prepared, checks, &changed).await? {
+            let key = StepKey::new(StepKind::Check, &set.name);
+            graph.add(key, Work::Check(set)).map_err(|e| AppError::Defect(e.to_string()))?;
+        }
         if graph.is_empty() {
-            return Ok(None);
+            return Ok(Checked::Unchanged);
         }
         let again = names(graph.iter().map(|(key, _)| key.clone()));
         let execution = self.execute(graph, Earlier::Nothing, cancel).await?;
         let ending = self.judge(&execution);
         replace_steps(steps, execution.records);
-        Ok(ending.map(|ending| Ending {
-            reason: ending.reason.map(|reason| {
-                format!("{} moved, and the checks of {again} were run again: {reason}", self.record.target)
-            }),
-            ..ending
+        Ok(ending.map_or(Checked::Holds, |ending| {
+            let told =
+                |reason| format!("{} moved, and the checks of {again} were run again: {reason}", self.record.target);
+            Checked::Ends(Ending { reason: ending.reason.map(told), ..ending })
         }))
+    }
+
+    /// The checks that read a changed table, directly or through views.
+    async fn concerned(
+        &self,
+        prepared: &Prepared,
+        checks: &[Arc<CheckSet>],
+        changed: &BTreeSet<&TableName>,
+    ) -> Result<Vec<Arc<CheckSet>>, AppError> {
+        let options = SessionOptions::system(prepared.target.as_str(), self.record.run_time);
+        let session = self.app.engine.session_at(prepared.commit.clone(), options).await?;
+        let relations = self.app.relations(&prepared.commit).await?;
+        let mut concerned = Vec::new();
+        for set in checks {
+            let tables = set.tables();
+            let mut reads = tables.iter().any(|table| changed.contains(table));
+            for view in tables.iter().filter(|table| relations.get(*table) == Some(&RelationKind::View)) {
+                reads = reads || reads_any(&session, view, changed).await;
+            }
+            if reads {
+                concerned.push(Arc::clone(set));
+            }
+        }
+        Ok(concerned)
     }
 
     /// From now on the run stands on another commit: resuming must start from that one.
     async fn rebased_onto(&mut self, onto: &CommitId) -> Result<(), AppError> {
         self.record.base = onto.0.clone();
-        self.app.put_record(&self.record).await
+        self.keep_record().await
     }
 
     /// Moves the target, and records the run as published in the same transaction. `false`: the target moved.

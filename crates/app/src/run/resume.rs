@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use polder_base::{RunId, TableName};
+use polder_base::RunId;
 use polder_catalog::{Change, ChangeSet, CommitId, EntryKey};
-use polder_run::{EventSink, Graph, RunRecord, RunStatus, StepKey};
+use polder_ingest::{cursor_of, quarantine_of};
+use polder_run::{EventSink, Graph, RunKind, RunRecord, RunStatus, StepKey, StepKind};
 use polder_store::Space;
 use tokio_util::sync::CancellationToken;
 
@@ -35,11 +36,21 @@ impl App {
             None => self.newest_unpublished().await?,
         };
         let record = self.known_run(run).await?;
+        if record.kind == RunKind::Check {
+            let refused =
+                AppError::refused(codes::NO_RUN, format!("run {run} was checks alone: it has nothing to go on with"));
+            return Err(refused.hint("polder check"));
+        }
+        if record.stale {
+            let message =
+                format!("run {run} cannot be taken up again: {} has moved on from what it read", record.target);
+            return Err(AppError::refused(codes::NO_RUN, message).hint("polder run"));
+        }
         if record.status == RunStatus::Published {
             return self.already_published(record).await;
         }
         let lost = CancellationToken::new();
-        let lease = LeaseKeeper::take_over(&self.catalog, run, lost.clone()).await?;
+        let lease = LeaseKeeper::acquire(self, run, lost.clone()).await?;
         // While we waited, the other process may have finished.
         let record = self.known_run(run).await?;
         if record.status == RunStatus::Published {
@@ -54,8 +65,8 @@ impl App {
             }
         };
         let Resumed { loaded, record, graph, earlier } = prepared;
-        let app = self.clone();
-        let conductor = Conductor { app, loaded, record, earlier, concurrency: None, sink, lease, lost };
+        let (app, begun) = (self.clone(), self.system().now());
+        let conductor = Conductor { app, loaded, record, earlier, concurrency: None, sink, lease, lost, begun };
         conductor.conduct(graph, cancel).await
     }
 
@@ -78,8 +89,7 @@ impl App {
         };
         let app = self.with_vars(&record);
         let graph = app.graph(&loaded, &CommitId(record.base.clone()), &request).await?;
-        let tables: Vec<TableName> = graph.iter().filter_map(|(_, work)| work.writes().cloned()).collect();
-        self.catalog.claim(record.id, &record.target, &tables).await?;
+        self.claim(&record, &graph).await?;
         self.undo_unfinished(&record, &graph, earlier).await?;
         record.files = stored::store(self.catalog.state(), &loaded.project).await?;
         record.status = RunStatus::Running;
@@ -97,32 +107,26 @@ impl App {
         app
     }
 
-    /// Puts the tables of incremental models back to what they were when the run began, where a step is not recorded as
-    /// finished: it may have committed before the crash, and would add its rows once more.
+    /// Puts back to what they were when the run began: the tables of incremental models whose step is not recorded as
+    /// finished (it may have committed before the crash, and would add its rows once more), and the rejected records of
+    /// sources that are to be read again.
     async fn undo_unfinished(&self, record: &RunRecord, graph: &Graph<Work>, earlier: Earlier) -> Result<(), AppError> {
-        let finished: BTreeSet<StepKey> = match earlier {
-            Earlier::Everything => {
-                let steps = steps_of(self.catalog.state(), record.id).await?;
-                steps.into_iter().filter(|s| s.status.succeeded()).map(|s| s.step).collect()
-            }
-            Earlier::IngestOnly | Earlier::Nothing => BTreeSet::new(),
-        };
-        let base = CommitId(record.base.clone());
-        let head = self.catalog.resolve(&record.branch).await?;
+        let finished = self.finished(record, earlier).await?;
+        let extent = Extent { base: CommitId(record.base.clone()), head: self.catalog.resolve(&record.branch).await? };
         let mut changes = Vec::new();
-        for (key, work) in graph.iter() {
-            let Work::Model(model) = work else { continue };
-            if !model.incremental || finished.contains(key) {
-                continue;
-            }
-            let key = EntryKey::Relation(model.table.clone());
-            let before = self.catalog.entry(&base, &key).await?;
-            if self.catalog.entry(&head, &key).await? != before {
-                changes.push(match before {
-                    Some(entry) => Change::Take { key, entry },
-                    None => Change::Drop { key },
-                });
-            }
+        for (_, work) in graph.iter().filter(|(key, _)| !finished.contains(*key)) {
+            let table = match work {
+                Work::Model(model) if model.incremental => model.table.clone(),
+                // Where the cursor did not move, all that the step left are the records that it failed over.
+                Work::Ingest(source, stream)
+                    if record.full_refresh
+                        || self.undoing(&extent, EntryKey::Cursor(cursor_of(source, stream))).await?.is_none() =>
+                {
+                    quarantine_of(&stream.table)
+                }
+                _ => continue,
+            };
+            changes.extend(self.undoing(&extent, EntryKey::Relation(table)).await?);
         }
         if changes.is_empty() {
             return Ok(());
@@ -133,6 +137,30 @@ impl App {
         Ok(())
     }
 
+    /// The steps of a run that will not be run again, whatever their fingerprints say.
+    async fn finished(&self, record: &RunRecord, earlier: Earlier) -> Result<BTreeSet<StepKey>, AppError> {
+        let mut steps = steps_of(self.catalog.state(), record.id).await?;
+        steps.retain(|s| s.status.succeeded());
+        match earlier {
+            Earlier::Everything => {}
+            Earlier::IngestOnly => steps.retain(|s| s.step.kind == StepKind::Ingest),
+            Earlier::Nothing => steps.clear(),
+        }
+        Ok(steps.into_iter().map(|s| s.step).collect())
+    }
+
+    /// What makes an entry of the run's branch what it was when the run began; `None`: it is.
+    async fn undoing(&self, extent: &Extent, key: EntryKey) -> Result<Option<Change>, AppError> {
+        let before = self.catalog.entry(&extent.base, &key).await?;
+        if self.catalog.entry(&extent.head, &key).await? == before {
+            return Ok(None);
+        }
+        Ok(Some(match before {
+            Some(entry) => Change::Take { key, entry },
+            None => Change::Drop { key },
+        }))
+    }
+
     pub(crate) async fn known_run(&self, run: RunId) -> Result<RunRecord, AppError> {
         let found = run_record(self.catalog.state(), run).await?;
         found.ok_or_else(|| {
@@ -140,12 +168,20 @@ impl App {
         })
     }
 
+    /// The newest run that waits to be taken up. What is older than the last publication to its target is left to those
+    /// who name it: they have seen what was published since.
     async fn newest_unpublished(&self) -> Result<RunId, AppError> {
         let records: Vec<RunRecord> = all(self.catalog.state(), Space::Runs, "").await?;
-        let open = records.iter().rev().find(|r| r.status != RunStatus::Published);
-        open.map(|r| r.id).ok_or_else(|| {
-            AppError::refused(codes::NO_RUN, "there is no run to take up again: all are published").hint("polder run")
-        })
+        let mut published = BTreeSet::new();
+        for record in records.iter().rev().filter(|r| r.kind == RunKind::Run) {
+            match record.status {
+                RunStatus::Published => _ = published.insert(&record.target),
+                _ if record.stale || published.contains(&record.target) => {}
+                _ => return Ok(record.id),
+            }
+        }
+        let message = "there is no run to take up again: all are published, or older than the last that was";
+        Err(AppError::refused(codes::NO_RUN, message).hint("polder run"))
     }
 
     /// A crash may have come between publishing and tidying up.
@@ -157,8 +193,14 @@ impl App {
         let steps = steps_of(self.catalog.state(), record.id).await?;
         let shown = self.shown(&record.target).await?;
         let sources = self.loaded.project.files.clone();
-        Ok(RunSummary { record, steps, shown, already_published: true, sources })
+        Ok(RunSummary { record, steps, shown, already_published: true, elapsed_ms: 0, stopped: None, sources })
     }
+}
+
+/// Where a run's branch began, and where it stands.
+struct Extent {
+    base: CommitId,
+    head: CommitId,
 }
 
 /// A run, ready to be taken up again.

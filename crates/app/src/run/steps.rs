@@ -8,6 +8,7 @@ use polder_model::ModelStep;
 use polder_run::Step;
 
 use super::Conductor;
+use super::workers::on_workers;
 use crate::AppError;
 use crate::blueprint::Work;
 
@@ -16,7 +17,7 @@ impl Conductor {
         let namespace = polder_model::default_namespace(&self.loaded.project);
         let engine = Arc::clone(&self.app.engine);
         let workspace = workspace.clone();
-        Ok(match work {
+        let step: Arc<dyn Step> = match work {
             Work::Ingest(source, stream) => {
                 let root = &self.app.options.project;
                 let fresh = self.record.full_refresh;
@@ -24,6 +25,7 @@ impl Conductor {
             }
             Work::Model(model) => Arc::new(ModelStep::new(model, workspace, engine, namespace)),
             Work::Check(set) => Arc::new(CheckStep::new(set, workspace, engine, namespace)),
-        })
+        };
+        Ok(on_workers(step, self.app.options.workers.as_ref()))
     }
 }

@@ -40,11 +40,12 @@ pub(crate) async fn load(state: &Arc<dyn State>, record: &RunRecord, root: &Path
         let text = String::from_utf8(bytes.to_vec()).map_err(|e| damaged(e.to_string()))?;
         texts.push((path.clone(), text));
     }
-    if let Ok(variables) = std::fs::read_to_string(root.join(".env")) {
-        texts.push((".env".to_owned(), variables));
-    }
-    let options =
-        polder_project::Options { environment: record.environment.clone(), ..polder_project::Options::default() };
+    let variables = std::fs::read_to_string(root.join(".env")).map(|text| (".env".to_owned(), text));
+    let options = polder_project::Options {
+        environment: record.environment.clone(),
+        overlay: variables.into_iter().collect(),
+        ..polder_project::Options::default()
+    };
     let borrowed = texts.iter().map(|(path, text)| (path.as_str(), text.as_str()));
     let (project, diagnostics) = polder_project::load_texts(borrowed, &options);
     Ok(Loaded { project: Arc::new(project), diagnostics })

@@ -1,10 +1,10 @@
 use std::sync::Arc;
 
-use polder_app::CheckSummary;
+use polder_app::{CheckSummary, RunRequest};
 use polder_run::{CheckFailure, Silent, StepStatus};
 use tokio_util::sync::CancellationToken;
 
-use crate::support::{Project, row, told};
+use crate::support::{Project, row, run, status_of, statuses, told};
 
 const PEOPLE: &str = "id,email,age,country,boss,seen\n\
     1,a@x.org,30,NL,,2026-01-01 00:00:00\n\
@@ -174,7 +174,7 @@ async fn wrong_checks_are_told_at_their_lines() {
 async fn a_check_that_is_no_sql_is_told_before_anything_runs() {
     let project = project("table: bronze.people\nchecks:\n  - holds: age >\n");
     project.write("checks/orphans.sql", "select * from bronze.peple\n");
-    let error = crate::support::run(&project.open().await, &polder_app::RunRequest::default()).await.unwrap_err();
+    let error = run(&project.open().await, &RunRequest::default()).await.unwrap_err();
     assert_eq!(error.exit_code(), 2);
     let told = told(&error);
     assert!(told.contains("error[C002]: this check is not valid SQL"), "{told}");
@@ -195,4 +195,100 @@ async fn a_query_in_a_file_is_a_check() {
     let failure = &step.report.failures[0];
     assert_eq!((failure.check.as_str(), failure.failed_rows), ("grown_ups", Some(1)));
     assert_eq!(failure.sample, [[("id".to_owned(), "2".to_owned()), ("age".to_owned(), "17".to_owned())]]);
+}
+
+/// Orders of which some cannot be read.
+fn with_rejected(ids: &[&str], files: &[(&str, &str)]) -> Project {
+    let source = "files: data/*.csv\nmax_rejected: 10\ncolumns: { id: bigint }\n";
+    let model = ("models/gold/all.sql", "select id from bronze.orders\n");
+    let project = Project::new(&[&[("sources/orders.yaml", source), model], files].concat());
+    project
+        .write("data/a.csv", &format!("id,amount\n{}", ids.iter().map(|id| format!("{id},1\n")).collect::<String>()));
+    project
+}
+
+const FEW: (&str, &str) = ("checks/few.yaml", "table: quarantine.orders\nchecks:\n  - row_count: { max: 1 }\n");
+
+fn selected(select: &[&str]) -> RunRequest {
+    RunRequest { select: select.iter().map(|s| (*s).to_owned()).collect(), ..RunRequest::default() }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_rejected_is_checked_with_its_table() {
+    let project = with_rejected(&["1", "x", "y"], &[FEW]);
+    let held = project.run().await;
+    assert_eq!(
+        statuses(&held),
+        ["check quarantine.orders failed", "ingest bronze.orders done", "model gold.all skipped"],
+        "it comes after the step that rejects, and before what is made of the rest"
+    );
+    assert_eq!(held.exit_code(), 1);
+    assert_eq!(held.record.status, polder_run::RunStatus::Held);
+    let failure = held.steps.iter().flat_map(|s| &s.report.failures).next().unwrap();
+    assert_eq!(failure.detail.as_deref(), Some("2 rows, at most 1 expected"));
+
+    let project = with_rejected(&["1", "x"], &[FEW]);
+    let summary = project.publish().await;
+    assert_eq!(status_of(&summary, "check quarantine.orders"), StepStatus::Done);
+    // It is chosen by its name, with what its table brings, and with all that follows from that.
+    let app = project.open().await;
+    let (select, cancel) = (["quarantine.orders".to_owned()], CancellationToken::new());
+    assert_eq!(app.check(&select, None, Arc::new(Silent), &cancel).await.unwrap().passed(), 1);
+    for select in [&["bronze.orders"], &["quarantine.orders"], &["bronze.orders+"], &["path:checks/few.yaml"]] {
+        let summary = project.run_with(&selected(select)).await;
+        status_of(&summary, "check quarantine.orders");
+    }
+    assert!(!statuses(&project.run_with(&selected(&["gold.all"])).await).join(" ").contains("check"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_query_about_what_is_rejected_waits_for_it() {
+    let query = ("checks/rejected.sql", "select raw from quarantine.orders\n");
+    let held = with_rejected(&["1", "x"], &[query]).run().await;
+    let failure = held.steps.iter().flat_map(|s| &s.report.failures).next().unwrap();
+    assert_eq!((failure.check.as_str(), failure.failed_rows), ("rejected", Some(1)));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_rejected_is_nothing_wrong() {
+    let project = with_rejected(&["1", "2"], &[FEW]);
+    let summary = project.publish().await;
+    let step = summary.steps.iter().find(|s| s.step.to_string() == "check quarantine.orders").unwrap();
+    assert_eq!((step.status, step.report.passed.len()), (StepStatus::Done, 1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_platforms_records_are_checked_after_all_that_is_written() {
+    let small = "table: system.tables\nchecks:\n  - holds: rows < 3\n    where: name = 'all'\n";
+    let held = with_rejected(&["1", "2", "3"], &[("checks/small.yaml", small)]).run().await;
+    let failure = held.steps.iter().flat_map(|s| &s.report.failures).next().unwrap();
+    assert_eq!((failure.table.as_str(), failure.failed_rows), ("system.tables", Some(1)), "{:?}", statuses(&held));
+
+    // What was found once is not taken over: the next run has other records.
+    let runs =
+        "table: system.runs\nchecks:\n  - row_count: { max: 1 }\n  - sql: select * from system.runs where run > 1\n";
+    let project = with_rejected(&["1"], &[("checks/runs.yaml", runs)]);
+    assert_eq!(status_of(&project.publish().await, "check system.runs"), StepStatus::Done);
+    let second = project.run().await;
+    assert_eq!(status_of(&second, "check system.runs"), StepStatus::Failed);
+    assert_eq!(second.steps.iter().flat_map(|s| &s.report.failures).count(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tables_of_the_platform_that_there_are_not_are_told() {
+    let project = with_rejected(
+        &["1"],
+        &[
+            ("checks/a.yaml", "table: system.step\nchecks:\n  - not_null: run\n"),
+            ("checks/b.yaml", "table: quarantine.order\nchecks:\n  - row_count: { max: 1 }\n"),
+            ("checks/c.sql", "select * from quarantine.ordrs\n"),
+        ],
+    );
+    let problems = polder_app::validate(project.path(), None, &Default::default(), Default::default());
+    assert_eq!(
+        told(&polder_app::AppError::Project(Box::new(problems))),
+        "error[C004]: no model or source is called `system.step` checks/a.yaml:1:8 (did you mean `system.steps`?)\n\
+         error[P013]: no model or source makes `quarantine.order` checks/b.yaml:1:8 (did you mean `quarantine.orders`?)\n\
+         error[C004]: no model or source is called `quarantine.ordrs` checks/c.sql:1:15 (did you mean `quarantine.orders`?)"
+    );
 }

@@ -1,6 +1,13 @@
-use polder_app::RunRequest;
+use std::sync::Arc;
+use std::time::Duration;
+
+use polder_app::{App, OpenOptions, RunRequest};
+use polder_run::RunStatus;
+use polder_system::{RealSystem, SimulatedSystem, System};
 
 use crate::support::{ORDERS_SOURCE, Project, orders, row, told};
+
+const DAY: Duration = Duration::from_secs(86_400);
 
 fn shop() -> Project {
     let project =
@@ -71,7 +78,7 @@ async fn branches_are_made_looked_at_merged_and_removed() {
 
     let refuse = |text: String, want: &str| assert!(text.contains(want), "{text}");
     refuse(told(&app.delete_ref("dev").await.unwrap_err()), "`dev` is the current ref");
-    refuse(told(&app.delete_ref("main").await.unwrap_err()), "`main` stays");
+    refuse(told(&app.delete_ref("main").await.unwrap_err()), "`main` cannot be deleted");
     refuse(told(&app.switch("dve").await.unwrap_err()), "did you mean `dev`?");
     let to_tag = RunRequest { target: Some("v1".to_owned()), ..RunRequest::default() };
     refuse(
@@ -111,4 +118,33 @@ async fn a_table_is_shown_whole() {
     assert_eq!(details.snapshots[0].run, Some(1));
     let error = app.show(&"silver.order".parse().unwrap(), None).await.unwrap_err();
     assert!(told(&error).contains("did you mean `silver.orders`?"), "{}", told(&error));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_past_its_keep_goes_once_a_day() {
+    let project =
+        Project::new(&[ORDERS_SOURCE, ("checks/orders.yaml", "table: bronze.orders\nchecks:\n  - unique: order_id\n")]);
+    project.write("data/orders/a.csv", &orders(1..=3));
+    project.publish().await;
+    project.write("data/orders/b.csv", &orders(3..=4));
+    assert_eq!(project.run().await.record.status, RunStatus::Held);
+
+    let clock = Arc::new(SimulatedSystem::new(7, RealSystem.now()));
+    let options = OpenOptions { system: Arc::<SimulatedSystem>::clone(&clock), ..OpenOptions::new(project.path()) };
+    let app = App::open(&options).await.unwrap();
+    assert_eq!(app.housekeep().await.unwrap(), None, "a new project begins to count");
+    clock.advance(DAY / 2);
+    assert_eq!(app.housekeep().await.unwrap(), None);
+    clock.advance(DAY);
+    let gone = app.housekeep().await.unwrap().unwrap();
+    assert!(gone.refs.is_empty(), "{gone:?}");
+    clock.advance(7 * DAY);
+    let gone = app.housekeep().await.unwrap().unwrap();
+    assert_eq!(gone.refs, ["run/2"]);
+    assert!(gone.files > 0, "what only the branch had: {gone:?}");
+    assert_eq!(row(&app, "main", "select count(*) from bronze.orders").await, "3");
+    // With the branch's rows and cursor gone, the next run reads them again.
+    project.write("data/orders/b.csv", &orders(4..=5));
+    project.publish().await;
+    assert_eq!(row(&project.open().await, "main", "select count(*) from bronze.orders").await, "5");
 }

@@ -121,3 +121,19 @@ async fn a_rollback_takes_cursors_back_and_the_next_run_reads_again() {
     );
     assert_eq!(row(&app, "main", "select count(distinct order_id) from gold.log").await, "5");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rollback_of_one_table_takes_its_quarantine_back() {
+    let project = project(APPEND);
+    project.write("sources/orders.yaml", "files: data/orders/*.csv\nmax_rejected: 5\n");
+    project.publish().await;
+    project.write("data/orders/b.csv", &format!("{}x,c9,none\n", orders(4..=5)));
+    project.publish().await;
+    let app = project.open().await;
+    let count = "select (select count(*) from bronze.orders) as b, (select count(*) from quarantine.orders) as q";
+    assert_eq!(row(&app, "main", count).await, "5|1");
+    app.rollback(None, "main~1", &["bronze.orders".parse().unwrap()]).await.unwrap();
+    assert_eq!(row(&app, "main", "select count(*) from bronze.orders").await, "3");
+    project.publish().await;
+    assert_eq!(row(&project.open().await, "main", count).await, "5|1");
+}

@@ -6,6 +6,7 @@ mod files;
 mod hazards;
 mod history;
 mod incremental;
+mod policies;
 mod publish;
 mod resume;
 mod runs;

@@ -82,6 +82,33 @@ async fn a_check_that_held_on_the_branch_fails_on_the_sum() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_check_that_reads_a_view_of_what_moved_is_run_again() {
+    let project = Project::new(&[
+        ORDERS_SOURCE,
+        ("models/silver/clean.sql", "{{ config(materialized='view') }}\nselect * from bronze.orders\n"),
+        ("models/gold/big.sql", "select order_id from bronze.orders where amount > 10\n"),
+        (
+            "checks/big.yaml",
+            "table: gold.big\nchecks:\n  - sql: select order_id from silver.clean where order_id > 50\n",
+        ),
+    ]);
+    project.write("data/orders/a.csv", &orders(1..=3));
+    project.publish().await;
+    project.write("data/orders/b.csv", &orders(4..=5));
+    let app = project.open().await;
+    let other = app.clone();
+    let watch = Watch::new(move |event| {
+        if finished(event, "check gold.big") && now(other.log(None, 10)).unwrap().len() == 2 {
+            let sql = "select cast(77 as bigint) as order_id, 'c1' as customer";
+            now(append(&other, "bronze.orders", sql));
+        }
+    });
+    let held = app.run(&RunRequest::default(), watch, &CancellationToken::new()).await.unwrap();
+    assert_eq!(held.record.status, RunStatus::Held, "{held:#?}");
+    assert!(held.record.reason.unwrap().contains("the checks of gold.big were run again"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn rows_that_arrived_meanwhile_are_kept_when_the_sum_holds() {
     let project = shop();
     project.publish().await;

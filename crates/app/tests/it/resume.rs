@@ -120,6 +120,50 @@ async fn a_held_run_takes_the_files_as_they_are_now() {
     assert_eq!(row(&app, "main", "select count(*) from gold.log").await, "4");
 }
 
+/// Records that stop a run are on its branch to be looked at; they are no part of what it publishes in the end.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rejected_records_that_stop_a_run_are_kept_until_it_is_taken_up() {
+    let source = "files: data/orders.csv\ncolumns: { order_id: bigint }\n";
+    let project = Project::new(&[
+        ("sources/orders.yaml", source),
+        ("sources/customers.yaml", "files: data/customers.csv\nmax_rejected: 1\ncolumns: { id: bigint }\n"),
+        ("data/customers.csv", "id\n1\nnobody\n"),
+    ]);
+    let wrong =
+        |count: u32| format!("{}{}", orders(1..=3), (0..count).map(|n| format!("x{n},c,1\n")).collect::<String>());
+    project.write("data/orders.csv", &wrong(7));
+    let failed = project.run().await;
+    assert_eq!(failed.record.status, RunStatus::Failed);
+    let failure = failed.steps.iter().find_map(|s| s.failure.as_ref()).unwrap();
+    assert!(
+        failure.message.starts_with("error[I010]: 7 records for bronze.orders were rejected"),
+        "{}",
+        failure.message
+    );
+    let look = "all of them: polder sql --ref run/1 \"select * from quarantine.orders\"";
+    assert!(failure.diagnostic.as_ref().unwrap().hints.iter().any(|h| h == look), "{failure:#?}");
+    let app = project.open().await;
+    let (count, customers) = ("select count(*) from quarantine.orders", "select count(*) from quarantine.customers");
+    assert_eq!(row(&app, "run/1", count).await, "7");
+
+    project.write("data/orders.csv", &wrong(6));
+    assert_eq!(resume(&project, None).await.record.status, RunStatus::Failed);
+    assert_eq!((row(&app, "run/1", count).await, row(&app, "run/1", customers).await), ("6".into(), "1".into()));
+
+    project.write("sources/orders.yaml", &format!("{source}max_rejected: 6\n"));
+    let resumed = resume(&project, None).await;
+    assert_eq!(resumed.record.status, RunStatus::Published, "{resumed:#?}");
+    assert_eq!((row(&app, "main", count).await, row(&app, "main", customers).await), ("6".into(), "1".into()));
+
+    project.write("data/orders.csv", &wrong(8));
+    assert_eq!(project.run().await.record.status, RunStatus::Failed);
+    assert_eq!(row(&app, "run/2", count).await, "14");
+    project.write("data/orders.csv", &orders(1..=4));
+    assert_eq!(resume(&project, None).await.record.status, RunStatus::Published);
+    assert_eq!(row(&app, "main", "select count(*) from bronze.orders").await, "4");
+    assert_eq!(row(&app, "main", count).await, "6", "none of this run's were published");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_published_run_is_recognised() {
     let project = shop();
@@ -133,4 +177,26 @@ async fn a_published_run_is_recognised() {
     let error = app.resume(None, Arc::new(Silent), &CancellationToken::new()).await.unwrap_err();
     assert!(told(&error).contains("all are published"), "{}", told(&error));
     assert_eq!(rows(&app, "main", "select count(*) from system.runs").await, ["1"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_that_others_have_overtaken_says_so_and_is_left_alone() {
+    let project =
+        Project::new(&[ORDERS_SOURCE, ("checks/orders.yaml", "table: bronze.orders\nchecks:\n  - unique: customer\n")]);
+    project.write("data/orders/a.csv", &orders(1..=1));
+    project.publish().await;
+    project.write("data/orders/b.csv", &orders(3..=4));
+    assert_eq!(project.run().await.record.status, RunStatus::Held);
+    project.remove("checks/orders.yaml");
+    // Not the held run, but a new one brings the rows.
+    project.publish().await;
+    let app = project.open().await;
+    let refused = async |run| app.resume(run, Arc::new(Silent), &CancellationToken::new()).await.unwrap_err();
+    let error = refused(None).await;
+    assert!(told(&error).contains("older than the last"), "{}", told(&error));
+    let late = resume(&project, Some(2)).await;
+    assert_eq!((late.record.status, late.record.stale), (RunStatus::Failed, true), "{late:#?}");
+    let error = refused(Some(RunId(2))).await;
+    assert!(told(&error).contains("main has moved on") && told(&error).contains("polder run"), "{}", told(&error));
+    assert_eq!(row(&project.open().await, "main", "select count(*) from bronze.orders").await, "3");
 }

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use polder_app::{Action, RunRequest};
-use polder_run::{RunStatus, StepStatus};
+use polder_run::{RunStatus, StepKind, StepStatus};
 use tokio_util::sync::CancellationToken;
 
 use crate::support::{ORDERS_SOURCE, Project, Watch, orders, row, rows, run, started, status_of, statuses, told};
@@ -92,7 +92,7 @@ async fn a_failed_check_leaves_main_and_names_the_branch() {
     assert_eq!(row(&app, "run/2", &all).await, "3", "the query shows all of them");
     let branch = app.refs().await.unwrap().into_iter().find(|r| r.name == "run/2").unwrap();
     assert!(branch.expires.is_some(), "the branch goes away by itself");
-    assert_eq!(app.status().await.unwrap().open[0].id.0, 2);
+    assert_eq!(app.status().await.unwrap().open[0].record.id.0, 2);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -233,4 +233,50 @@ async fn run_time_is_one_moment() {
     let second = project.publish().await;
     assert_eq!(status_of(&second, "model gold.b"), StepStatus::Done, "another time, another result");
     assert!(second.record.run_time > first.record.run_time);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_changed_description_reaches_its_table_and_nothing_is_computed_for_it() {
+    let project = shop();
+    // It would add its rows once more if it ran.
+    project
+        .write("models/gold/log.sql", "{{ config(materialized='incremental') }}\nselect order_id from bronze.orders\n");
+    project.write("models/gold/recent.sql", "{{ config(materialized='view') }}\nselect order_id from silver.orders\n");
+    let tables = ["gold.by_customer", "gold.log", "gold.recent"];
+    let describe = |text: &str| {
+        let models =
+            tables.map(|t| format!("  - {{ name: {}, description: {text} }}\n", t.trim_start_matches("gold.")));
+        project.write("models/gold/models.yml", &format!("models:\n{}", models.concat()));
+    };
+    let comments = async || {
+        let app = project.open().await;
+        let mut comments = Vec::new();
+        for table in tables {
+            comments.push(app.show(&table.parse().unwrap(), None).await.unwrap().comment);
+        }
+        comments
+    };
+    describe("First");
+    project.publish().await;
+    assert_eq!(comments().await, ["First"; 3].map(|t| Some(t.to_owned())));
+    describe("Second");
+    let second = project.publish().await;
+    assert_eq!(comments().await, ["Second"; 3].map(|t| Some(t.to_owned())));
+    for table in ["gold.by_customer", "gold.log"] {
+        let step = second.steps.iter().find(|s| s.step.resource == table && s.step.kind == StepKind::Model).unwrap();
+        assert_eq!((step.status, step.report.note.as_deref()), (StepStatus::Reused, Some("description")), "{table}");
+    }
+    assert_eq!(status_of(&second, "model silver.orders"), StepStatus::Unchanged);
+    assert_eq!(row(&project.open().await, "main", "select count(*) from gold.log").await, "6");
+    let third = project.publish().await;
+    assert!(third.steps.iter().all(|s| s.status == StepStatus::Unchanged), "{:?}", statuses(&third));
+
+    // With new rows it goes along, and a description that is gone goes as well. What the SQL file says wins.
+    project.write("data/orders/b.csv", &orders(7..=8));
+    project.remove("models/gold/models.yml");
+    let config = "{{ config(materialized='incremental', description='In SQL') }}";
+    project.write("models/gold/log.sql", &format!("{config}\nselect order_id from bronze.orders where order_id > 6\n"));
+    project.publish().await;
+    assert_eq!(comments().await, [None, Some("In SQL".to_owned()), None]);
+    assert_eq!(row(&project.open().await, "main", "select count(*) from gold.log").await, "8");
 }

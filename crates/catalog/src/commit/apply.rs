@@ -370,6 +370,10 @@ fn effective(operations: &[Operation], base: Option<&TableMetadata>) -> Vec<Oper
             let present = b.current_schema();
             present.as_struct() != schema.as_struct()
         }),
+        Operation::SetProperties { properties } => base.is_none_or(|b| {
+            let stands = |(key, value): (&String, &Option<String>)| b.properties().get(key) == value.as_ref();
+            !properties.iter().all(stands)
+        }),
         Operation::Create { .. } | Operation::Replace { .. } => true,
     };
     operations.iter().filter(changes).cloned().collect()
@@ -379,7 +383,7 @@ fn added_files(operation: &Operation) -> &[DataFile] {
     match operation {
         Operation::Create { files, .. } | Operation::Append { files } | Operation::Replace { files, .. } => files,
         Operation::Overwrite { add, .. } => add,
-        Operation::SetSchema { .. } => &[],
+        Operation::SetSchema { .. } | Operation::SetProperties { .. } => &[],
     }
 }
 
@@ -392,6 +396,7 @@ fn record_operations(key: &EntryKey, operations: &[Operation], reads: bool, remo
             Operation::Overwrite { .. } => TableAction::Overwrite,
             Operation::Replace { .. } => TableAction::Replace,
             Operation::SetSchema { .. } => TableAction::SetSchema,
+            Operation::SetProperties { .. } => TableAction::SetProperties,
         };
         // What takes rows away holds on the rows that it was made for, read or not.
         let removes = matches!(o, Operation::Overwrite { .. } | Operation::Replace { .. });

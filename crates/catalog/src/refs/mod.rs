@@ -31,6 +31,16 @@ pub(crate) struct RefRecord {
     pub(crate) fork: Option<CommitId>,
 }
 
+/// What a history showed at a time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Shown {
+    Commit(CommitId),
+    /// The history begins later.
+    NothingYet,
+    /// Retention cut the history at a later commit.
+    Cut,
+}
+
 /// A ref as it was read, with the bytes that a transaction must find unchanged.
 #[derive(Debug, Clone)]
 pub(crate) struct Head {
@@ -162,22 +172,36 @@ impl Catalog {
         }
     }
 
-    /// What a ref showed at a time: its newest first-parent commit that is not younger.
+    /// What a ref showed at a time.
+    ///
+    /// # Errors
+    /// There was nothing yet, or it is no longer kept.
     pub async fn resolve_at(&self, name: &str, at: Timestamp) -> Result<CommitId> {
-        let mut id = self.head(name).await?.record.commit;
+        let head = self.head(name).await?.record.commit;
+        match self.shown_at(&head, at).await? {
+            Shown::Commit(commit) => Ok(commit),
+            Shown::NothingYet => Err(CatalogError::Invalid(format!("`{name}` has no history before {at}"))),
+            Shown::Cut => Err(CatalogError::Invalid(format!(
+                "what `{name}` showed at {at} is no longer kept: its history was cut"
+            ))),
+        }
+    }
+
+    /// What a ref with this head showed at a time: the newest commit of its first-parent history that is not younger.
+    pub async fn shown_at(&self, head: &CommitId, at: Timestamp) -> Result<Shown> {
+        let mut id = head.clone();
         loop {
             let Some(commit) = self.find_commit(&id).await? else {
-                return Err(CatalogError::Invalid(format!(
-                    "what `{name}` showed at {at} is no longer kept: its history was cut"
-                )));
+                return Ok(Shown::Cut);
+            };
+            // The first of all commits is an empty catalog, dated to the beginning of time.
+            let Some(parent) = commit.parents.first() else {
+                return Ok(Shown::NothingYet);
             };
             if commit.at() <= at {
-                return Ok(id);
+                return Ok(Shown::Commit(id));
             }
-            match commit.parents.first() {
-                Some(parent) => id = CommitId(parent.clone()),
-                None => return Err(CatalogError::Invalid(format!("`{name}` showed nothing yet at {at}"))),
-            }
+            id = CommitId(parent.clone());
         }
     }
 
@@ -252,7 +276,7 @@ impl Catalog {
             let stage = Stage::new(self.objects());
             self.verify_commit(&guard, &stage, from).await?;
             let objects = self.objects_beyond_main(&stage, &commit).await?;
-            self.write_bundle(name, None, Some((&record, raw.clone())), epoch, objects).await?;
+            self.write_bundle(&guard, name, None, Some((&record, raw.clone())), epoch, objects).await?;
             let batch = guard.expect(Batch::new().expect(Space::Refs, name, None));
             let batch = counter.advance(batch, epoch)?.put(Space::Refs, name, raw.clone());
             match self.state().apply(batch).await? {
@@ -294,10 +318,11 @@ impl Catalog {
 
     /// Removes a ref as it was read, when `also` holds. `false`: something moved.
     pub(crate) async fn delete_head(&self, head: &Head, also: Batch) -> Result<bool> {
+        let guard = self.guard().await?;
         let counter = self.ref_counter().await?;
         let epoch = head.record.epoch + 1;
-        self.write_bundle(&head.name, Some(&head.record.commit), None, epoch, Vec::new()).await?;
-        let batch = also.expect(Space::Refs, head.name.clone(), Some(head.raw.clone()));
+        self.write_bundle(&guard, &head.name, Some(&head.record.commit), None, epoch, Vec::new()).await?;
+        let batch = guard.expect(also.expect(Space::Refs, head.name.clone(), Some(head.raw.clone())));
         let batch = counter.advance(batch, counter.value.max(epoch))?.delete(Space::Refs, head.name.clone());
         Ok(self.state().apply(batch).await? == Outcome::Applied)
     }

@@ -19,7 +19,7 @@ pub(crate) fn parse(spec: &str) -> Result<Spec<'_>> {
         None => (spec, 0),
     };
     let (name, at) = match head.split_once('@') {
-        Some((name, time)) => (name, Some(parse_time(time).ok_or_else(|| bad_time(spec, time))?)),
+        Some((name, time)) => (name, Some(time.parse().map_err(|_| bad_time(spec, time))?)),
         None => (head, None),
     };
     Ok(Spec { name, at, back })
@@ -37,78 +37,6 @@ fn parse_back(spec: &str, text: &str) -> Result<u64> {
             CatalogError::Invalid(format!("`{text}` in `{spec}` does not say how far to go back: write `~2`"))
         })
     })
-}
-
-/// A date (its first moment, UTC), or a date and time as in RFC 3339, in UTC unless it says otherwise.
-fn parse_time(text: &str) -> Option<Timestamp> {
-    let text = text.trim();
-    let date = text.get(..10)?;
-    let days = parse_date(date)?;
-    let rest = text.get(10..)?;
-    if rest.is_empty() {
-        return Some(Timestamp(days.checked_mul(86_400_000_000)?));
-    }
-    let clock = rest.strip_prefix(['T', 't', ' '])?;
-    let (clock, offset_minutes) = split_offset(clock)?;
-    let micros = parse_clock(clock)?;
-    let utc = days.checked_mul(86_400_000_000)?.checked_add(micros)?;
-    Some(Timestamp(utc.checked_sub(offset_minutes * 60_000_000)?))
-}
-
-/// Days since 1970-01-01 (H. Hinnant, "chrono-compatible low-level date algorithms").
-fn parse_date(text: &str) -> Option<i64> {
-    let mut parts = text.split('-');
-    let (year, month, day) = (digits(parts.next()?, 4)?, digits(parts.next()?, 2)?, digits(parts.next()?, 2)?);
-    let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
-    let longest = match month {
-        4 | 6 | 9 | 11 => 30,
-        2 => 28 + i64::from(leap),
-        1..=12 => 31,
-        _ => return None,
-    };
-    if parts.next().is_some() || !(1..=longest).contains(&day) {
-        return None;
-    }
-    let y = if month <= 2 { year - 1 } else { year };
-    let era = y.div_euclid(400);
-    let yoe = y - era * 400;
-    let doy = (153 * (if month > 2 { month - 3 } else { month + 9 }) + 2) / 5 + day - 1;
-    let doe = yoe * 365 + yoe / 4 - yoe / 100 + doy;
-    Some(era * 146_097 + doe - 719_468)
-}
-
-/// `06:00`, `06:00:00`, `06:00:00.123456` as microseconds.
-fn parse_clock(text: &str) -> Option<i64> {
-    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
-    let mut parts = whole.split(':');
-    let (hour, minute) = (digits(parts.next()?, 2)?, digits(parts.next()?, 2)?);
-    let second = parts.next().map_or(Some(0), |s| digits(s, 2))?;
-    if parts.next().is_some() || hour > 23 || minute > 59 || second > 59 || fraction.len() > 9 {
-        return None;
-    }
-    let micros = format!("{fraction:0<6}");
-    let micros = digits(micros.get(..6)?, 6)?;
-    Some(((hour * 60 + minute) * 60 + second) * 1_000_000 + micros)
-}
-
-/// The clock, and the minutes that its zone is ahead of UTC.
-fn split_offset(text: &str) -> Option<(&str, i64)> {
-    if let Some(clock) = text.strip_suffix(['Z', 'z']) {
-        return Some((clock, 0));
-    }
-    let Some(sign) = text.rfind(['+', '-']) else { return Some((text, 0)) };
-    let (clock, zone) = (text.get(..sign)?, text.get(sign + 1..)?);
-    let (hours, minutes) = match zone.split_once(':') {
-        Some((hours, minutes)) => (digits(hours, 2)?, digits(minutes, 2)?),
-        None => (digits(zone, 2)?, 0),
-    };
-    let ahead = hours * 60 + minutes;
-    Some((clock, if text.as_bytes().get(sign) == Some(&b'-') { -ahead } else { ahead }))
-}
-
-fn digits(text: &str, count: usize) -> Option<i64> {
-    let all = text.len() == count && text.bytes().all(|b| b.is_ascii_digit());
-    if all { text.parse().ok() } else { None }
 }
 
 #[cfg(test)]

@@ -2,15 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use polder_app::{App, OpenOptions};
 use polder_base::Timestamp;
 use tokio::runtime::Runtime;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::args::{Global, Vars};
 use crate::failure::Failure;
-use crate::terminal::{self, Terminal};
+use crate::human;
+use crate::terminal::{self, Terminal, WARN};
 
 /// The file that makes a folder a project.
 const SETTINGS: &str = "polder.yaml";
@@ -47,11 +50,50 @@ impl Context<'_> {
         options: &OpenOptions,
         work: impl AsyncFnOnce(App) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
-        runtime()?.block_on(async {
-            let app = App::open(options).await?;
+        let runtime = runtime()?;
+        let result = runtime.block_on(async {
+            let app = self.open(options).await?;
             work(app).await
-        })
+        });
+        end(runtime);
+        result
     }
+
+    /// As [`Context::with_app`], for what runs steps: they work on threads of their own.
+    pub fn with_workers<T>(
+        &self,
+        options: OpenOptions,
+        work: impl AsyncFnOnce(App) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let workers = runtime()?;
+        let result = self.with_app(&OpenOptions { workers: Some(workers.handle().clone()), ..options }, work);
+        // A step that was cancelled and does not notice has nobody left to work for.
+        workers.shutdown_background();
+        result
+    }
+
+    /// Opens the project, and tells when its state was lost.
+    pub async fn open(&self, options: &OpenOptions) -> Result<App, Failure> {
+        let app = App::open(options).await?;
+        if let Some(rebuilt) = app.catalog().rebuilt() {
+            let warning = self.terminal.paint_err().style(WARN, "warning:");
+            let refs = human::counted(rebuilt.refs.len() as u64, "ref");
+            terminal::note(&format!(
+                "{warning} the state in {} was gone, and was built again from the warehouse: {refs}, each at the last \
+                 commit that was found; records of earlier runs are lost",
+                app.home().folder().display()
+            ));
+        }
+        Ok(app)
+    }
+}
+
+/// What threads get to end by themselves. One that is busy for longer has nobody left to work for.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Ends a runtime, also one with threads that were cancelled and do not notice.
+pub fn end(runtime: Runtime) {
+    runtime.shutdown_timeout(PATIENCE);
 }
 
 /// What time it is for the project.
@@ -71,18 +113,41 @@ pub fn runtime() -> Result<Runtime, Failure> {
         .map_err(|e| Failure::environment(format!("cannot start threads: {e}")))
 }
 
-/// A token that Ctrl-C cancels; the second Ctrl-C ends the process at once.
-pub fn cancelled_by_keyboard() -> CancellationToken {
+/// What a process ends with that a second signal ended.
+const ENDED_BY_SIGNAL: i32 = 130;
+
+/// A token that Ctrl-C cancels, and whoever asks the process to end; the second time, the process ends at once.
+pub fn cancelled_by_signal(say: impl Fn(&str) + Send + 'static) -> Result<CancellationToken, Failure> {
     let token = CancellationToken::new();
     let cancel = token.clone();
-    tokio::spawn(async move {
-        while tokio::signal::ctrl_c().await.is_ok() {
-            if cancel.is_cancelled() {
-                std::process::exit(130);
-            }
-            terminal::note("cancelling; once more to end at once");
-            cancel.cancel();
+    on_signals(&[SignalKind::interrupt(), SignalKind::terminate()], move || {
+        if cancel.is_cancelled() {
+            std::process::exit(ENDED_BY_SIGNAL);
         }
+        say("cancelling … (once more to end at once)");
+        cancel.cancel();
+    })?;
+    Ok(token)
+}
+
+/// Calls `heard` for each signal, from now on until the process ends.
+///
+/// On a thread of its own: a join that does not let go of the runtime's threads is what people press Ctrl-C for.
+pub fn on_signals(kinds: &[SignalKind], heard: impl Fn() + Send + 'static) -> Result<(), Failure> {
+    let failed = |e: std::io::Error| Failure::environment(format!("cannot listen to signals: {e}"));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().map_err(failed)?;
+    let listeners: std::io::Result<Vec<Signal>> = {
+        let _entered = runtime.enter();
+        kinds.iter().map(|kind| signal(*kind)).collect()
+    };
+    let mut listeners = listeners.map_err(failed)?;
+    std::thread::spawn(move || {
+        runtime.block_on(async {
+            loop {
+                futures::future::select_all(listeners.iter_mut().map(|listener| Box::pin(listener.recv()))).await;
+                heard();
+            }
+        });
     });
-    token
+    Ok(())
 }

@@ -3,16 +3,17 @@
 use std::path::Path;
 
 use polder_app::{Action, Plan};
-use polder_diag::{Severity, render_json, render_text};
+use polder_diag::{Severity, render_json};
 
 use super::context::Context;
 use super::print_json;
 use crate::args;
 use crate::args::Format;
-use crate::failure::{Exit, Failure};
+use crate::failure::{self, Exit, Failure};
 use crate::human;
 use crate::rows::texts;
-use crate::terminal::{self, BOLD, DIM, GOOD, Paint};
+use crate::terminal::{self, BOLD, DIM, GOOD, Terminal};
+use crate::text::{fit, width};
 
 pub fn init(cx: Context<'_>, arguments: &args::Init) -> Result<Exit, Failure> {
     let made = polder_app::init(&arguments.folder, arguments.example.as_deref())?;
@@ -36,9 +37,8 @@ pub fn validate(cx: Context<'_>, arguments: &args::Validate) -> Result<Exit, Fai
             terminal::line(&render_json(diagnostic, &problems.sources).to_string());
         }
     } else {
-        let paint = cx.terminal.paint_err();
-        for diagnostic in &problems.diagnostics {
-            terminal::note(&render_text(diagnostic, &problems.sources, paint.0));
+        if !problems.diagnostics.is_empty() {
+            terminal::note(&(failure::told(&problems, cx.terminal.paint_err()) + "\n"));
         }
         let files = human::counted(problems.sources.iter().count() as u64, "file");
         match (errors, warnings) {
@@ -66,14 +66,15 @@ pub fn plan(cx: Context<'_>, arguments: &args::Plan) -> Result<Exit, Failure> {
         let plan = app.plan(&request).await?;
         match arguments.format {
             Format::Json => print_json(&plan)?,
-            Format::Text => terminal::print(&plan_text(&plan, cx.terminal.paint())),
+            Format::Text => terminal::print(&plan_text(&plan, cx.terminal)),
         }
         Ok(Exit::Ok)
     })
 }
 
-fn plan_text(plan: &Plan, paint: Paint) -> String {
-    let rows: Vec<Vec<String>> = plan
+fn plan_text(plan: &Plan, terminal: Terminal) -> String {
+    let paint = terminal.paint();
+    let mut rows: Vec<Vec<String>> = plan
         .steps
         .iter()
         .map(|s| {
@@ -91,13 +92,48 @@ fn plan_text(plan: &Plan, paint: Paint) -> String {
             ]
         })
         .collect();
-    let of = |action| plan.steps.iter().filter(|s| s.action == action).count();
+    let mut names = vec!["", "step", "table", "why", "declared in"];
+    if terminal.out_is_terminal {
+        fit_plan(&mut names, &mut rows, terminal.width);
+    }
     let mut out = format!("{} {} {}\n\n", paint.style(BOLD, "plan"), paint.style(DIM, "→"), plan.target);
-    out += &texts(paint, &["", "step", "table", "why", "declared in"], &rows, &[]);
-    let (run, perhaps) = (of(Action::Run), of(Action::Perhaps));
-    let same = plan.steps.len() - run - perhaps;
-    out += &format!("\n{run} to run, {perhaps} perhaps, {same} up to date\n");
+    out += &texts(paint, &names, &rows, &[]);
+    out += &format!("\n{}\n", plan_counts(plan));
     out
+}
+
+/// Lets go of where steps are declared, and then of the ends of reasons, where a terminal is too narrow.
+fn fit_plan(names: &mut Vec<&str>, rows: &mut [Vec<String>], columns: usize) {
+    let widest = |rows: &[Vec<String>], i: usize| rows.iter().map(|r| width(&r[i])).max().unwrap_or(0);
+    let all: usize = (0..names.len()).map(|i| widest(rows, i).max(width(names[i])) + 2).sum();
+    if all <= columns + 2 {
+        return;
+    }
+    names.pop();
+    let before: usize = (0..3).map(|i| widest(rows, i).max(width(names[i])) + 2).sum();
+    let room = columns.saturating_sub(before);
+    if room < MIN_REASON {
+        names.pop();
+    }
+    for row in rows {
+        row.truncate(names.len());
+        row.iter_mut().skip(3).for_each(|why| *why = fit(why, room));
+    }
+}
+
+/// Columns below which a reason says nothing.
+const MIN_REASON: usize = 8;
+
+/// `13 to run, 9 perhaps`
+fn plan_counts(plan: &Plan) -> String {
+    let of = |actions: &[Action]| plan.steps.iter().filter(|s| actions.contains(&s.action)).count();
+    let counts = [
+        (of(&[Action::Run]), "to run"),
+        (of(&[Action::Perhaps]), "perhaps"),
+        (of(&[Action::Reuse, Action::UpToDate]), "up to date"),
+    ];
+    let counts = counts.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{} {what}", human::count(*n as u64)));
+    counts.collect::<Vec<_>>().join(", ")
 }
 
 pub fn compile(cx: Context<'_>, arguments: &args::Compile) -> Result<Exit, Failure> {

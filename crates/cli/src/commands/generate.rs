@@ -64,6 +64,9 @@ fn file_options(arguments: &GenerateShop) -> Result<FileOptions, Failure> {
     if arguments.replace {
         return Err(Failure::usage("`--replace` is for databases; files are replaced by themselves"));
     }
+    if arguments.compression.is_some() && arguments.format.as_deref() == Some("parquet") {
+        return Err(Failure::usage("`--compression` is for CSV and JSON lines; Parquet compresses by itself"));
+    }
     let defaults = FileOptions::new(&arguments.out);
     Ok(FileOptions {
         tables: tables(arguments)?,

@@ -1,8 +1,8 @@
 //! git's words: status, log, diff, branch, switch, tag, merge, rollback.
 
-use polder_app::{App, Difference, LogEntry, LoggedChange, RefRow, Shown, Status};
+use polder_app::{App, Difference, LogEntry, LoggedChange, Moved, OpenRun, RefRow, Shown, Status};
 use polder_base::Timestamp;
-use polder_run::{RunRecord, RunStatus};
+use polder_run::{RunKind, RunRecord, RunStatus};
 
 use super::context::{Context, now};
 use super::{print_json, show};
@@ -11,9 +11,13 @@ use crate::failure::{Exit, Failure};
 use crate::human;
 use crate::rows::texts;
 use crate::terminal::{self, BAD, BOLD, DIM, GOOD, NAME, Paint, WARN};
+use crate::text::{pad_right, width};
 
 /// Digits of a commit that are shown; commands take them.
 const SHORT: usize = 10;
+
+/// Runs that wait for somebody, of which `status` tells more than their line in the list.
+const OPEN: usize = 3;
 
 /// Cursors of files hold a list of them: nothing for a line.
 const SHORT_CURSOR: usize = 60;
@@ -35,42 +39,59 @@ pub fn status(cx: Context<'_>, arguments: &StatusArguments) -> Result<Exit, Fail
 
 fn status_text(status: &Status, paint: Paint, now: Timestamp) -> String {
     let current = &status.current;
-    let run = current.run.map(|run| format!("run {run}, ")).unwrap_or_default();
-    let mut out = format!(
-        "{} on {}: {run}{} ({})\n",
-        paint.style(BOLD, &status.project),
-        paint.style(NAME, &current.name),
-        human::moment(current.at, now),
-        short(&current.commit),
-    );
+    let (project, name) = (paint.style(BOLD, &status.project), paint.style(NAME, &current.name));
+    let mut out = format!("{project} on {name}: {}\n", shown_text(current, now));
     let (tables, views) = (status.tables as u64, status.views as u64);
     out += &format!("{}, {}\n", human::counted(tables, "table"), human::counted(views, "view"));
     if !status.runs.is_empty() {
-        let rows: Vec<Vec<String>> = status.runs.iter().map(|r| run_row(r, now)).collect();
-        out += &format!("\n{}", texts(paint, &["run", "status", "to", "started", "took", "by"], &rows, &[0, 4]));
+        let interrupted = |r: &RunRecord| status.open.iter().any(|o| o.record.id == r.id && is_interrupted(o));
+        let rows: Vec<Vec<String>> = status.runs.iter().map(|r| run_row(r, interrupted(r), now)).collect();
+        out += &format!("\n{}", texts(paint, &["run", "status", "ref", "started", "took", "by"], &rows, &[0, 4]));
     }
-    for open in &status.open {
-        let style = if open.status == RunStatus::Cancelled { WARN } else { BAD };
-        let word = paint.style(style, open.status.as_str());
-        out += &format!("\nrun {} is {word}", open.id);
-        if let Some(reason) = &open.reason {
-            out += &format!(": {reason}");
-        }
-        out += &format!("\n  look      {}\n", paint.style(BOLD, &format!("polder sql --ref {}", open.branch)));
-        out += &format!("  go on     {}\n", paint.style(BOLD, &format!("polder run --resume {}", open.id)));
+    status.open.iter().take(OPEN).for_each(|open| out += &open_text(open, paint));
+    let more = status.open.len().saturating_sub(OPEN);
+    if more > 0 {
+        out += &format!("\nand {} more: {}\n", human::count(more as u64), paint.style(BOLD, "polder branch"));
     }
     out
 }
 
-fn run_row(run: &RunRecord, now: Timestamp) -> Vec<String> {
-    vec![
-        run.id.to_string(),
-        run.status.as_str().to_owned(),
-        run.target.clone(),
-        human::moment(run.started, now),
-        human::elapsed(run.elapsed_ms(now)),
-        run.principal.clone(),
-    ]
+/// It says `running`, and nobody works on it: its process died.
+fn is_interrupted(open: &OpenRun) -> bool {
+    open.record.status == RunStatus::Running && !open.executed
+}
+
+fn open_text(open: &OpenRun, paint: Paint) -> String {
+    let OpenRun { record, executed } = open;
+    let (verb, word, style) = match record.status {
+        RunStatus::Running if *executed => ("is", "running", GOOD),
+        RunStatus::Running => ("was", "interrupted", WARN),
+        RunStatus::Cancelled => ("was", "cancelled", WARN),
+        other => ("is", other.as_str(), BAD),
+    };
+    let mut out = format!("\nrun {} {verb} {}", record.id, paint.style(style, word));
+    if let Some(reason) = record.reason.as_deref().filter(|_| record.status != RunStatus::Cancelled) {
+        // The branch to look at has a line of its own here.
+        let branch = format!("; {} stays to look at", record.branch);
+        out += &format!(": {}", reason.strip_suffix(&branch).unwrap_or(reason));
+    }
+    out += &format!("\n  look      {}\n", paint.style(BOLD, &format!("polder sql --ref {}", record.branch)));
+    if !executed && !record.stale {
+        out += &format!("  go on     {}\n", paint.style(BOLD, &format!("polder run --resume {}", record.id)));
+    }
+    out
+}
+
+fn run_row(run: &RunRecord, interrupted: bool, now: Timestamp) -> Vec<String> {
+    let status = match (run.kind, interrupted) {
+        (_, true) => "interrupted".to_owned(),
+        (RunKind::Run, false) => run.status.as_str().to_owned(),
+        (RunKind::Check, false) => format!("checks {}", run.status.as_str()),
+    };
+    // Nobody knows when it ended, or how long it lay between two tries.
+    let unknown = interrupted || run.resumed > 0;
+    let took = if unknown { String::new() } else { human::elapsed(run.elapsed_ms(now)) };
+    vec![run.id.to_string(), status, run.target.clone(), human::moment(run.started, now), took, run.principal.clone()]
 }
 
 pub fn log(cx: Context<'_>, arguments: &Log) -> Result<Exit, Failure> {
@@ -99,20 +120,43 @@ fn log_text(entry: &LogEntry, paint: Paint, now: Timestamp) -> String {
         entry.author,
         paint.style(BOLD, &entry.message),
     );
-    for change in entry.changes.iter().filter(|c| c.action != "cursor") {
-        out += &format!("    {}\n", change_text(change));
+    let changes: Vec<LoggedChange> = in_one(&entry.changes);
+    let names = changes.iter().map(|c| width(&c.entry)).max().unwrap_or(0);
+    for change in &changes {
+        out += &format!("    {}\n", change_text(change, names));
     }
     out
 }
 
-fn change_text(change: &LoggedChange) -> String {
-    let mut text = format!("{:<9} {}", change.action, change.entry);
-    for (sign, rows) in [("+", change.added_rows), ("-", change.removed_rows)] {
-        if rows > 0 {
-            text += &format!("  {sign}{}", human::count(rows));
+/// A line for each table: one that was made and filled was made. Cursors have no line: they go with their tables.
+fn in_one(changes: &[LoggedChange]) -> Vec<LoggedChange> {
+    let mut lines: Vec<LoggedChange> = Vec::new();
+    for change in changes.iter().filter(|c| !c.entry.starts_with("cursor ")) {
+        match lines.iter_mut().find(|line| line.entry == change.entry) {
+            Some(line) => {
+                line.added_rows += change.added_rows;
+                line.removed_rows += change.removed_rows;
+            }
+            None => lines.push(change.clone()),
         }
     }
-    text
+    lines
+}
+
+/// What came or went in all; files that were written anew also have the rows that stayed.
+fn change_text(change: &LoggedChange, names: usize) -> String {
+    let (added, removed) = (change.added_rows, change.removed_rows);
+    let rows = match (added, removed) {
+        (0, 0) => String::new(),
+        (added, 0) => format!("+{}", human::count(added)),
+        (0, removed) => format!("-{}", human::count(removed)),
+        (added, removed) if added == removed => format!("{} written", human::counted(added, "row")),
+        (added, removed) => {
+            let sign = if added < removed { "-" } else { "+" };
+            format!("{sign}{}  ({} written)", human::count(added.abs_diff(removed)), human::count(added))
+        }
+    };
+    format!("{:<9} {}  {rows}", change.action, pad_right(&change.entry, names)).trim_end().to_owned()
 }
 
 pub fn diff(cx: Context<'_>, arguments: &Diff) -> Result<Exit, Failure> {
@@ -135,7 +179,9 @@ fn diff_text(differences: &[Difference], paint: Paint) -> String {
         return "no difference\n".to_owned();
     }
     let mut out = String::new();
-    for d in differences {
+    // Tables first: cursors follow from them.
+    let (cursors, tables): (Vec<&Difference>, Vec<&Difference>) = differences.iter().partition(|d| d.kind == "cursor");
+    for d in tables.into_iter().chain(cursors) {
         let (sign, style) = match d.change {
             "added" => ("+", GOOD),
             "removed" => ("-", BAD),
@@ -201,10 +247,10 @@ async fn list(cx: Context<'_>, app: &App, kind: &str, format: Format) -> Result<
         return print_json(&refs);
     }
     let (paint, now) = (cx.terminal.paint(), now(app));
-    let names = refs.iter().map(|r| crate::text::width(&r.name)).max().unwrap_or(0);
+    let names = refs.iter().map(|r| width(&r.name)).max().unwrap_or(0);
     for r in &refs {
         let mark = if r.current { "*" } else { " " };
-        let name = crate::text::pad_right(&r.name, names);
+        let name = pad_right(&r.name, names);
         let expires = r.expires.map(|at| format!("  until {}", human::moment(at, now))).unwrap_or_default();
         let rest = format!("{}  {}{expires}", short(&r.commit.0), human::moment(r.at, now));
         terminal::line(&format!("{mark} {}  {}", paint.style(NAME, &name), paint.style(DIM, &rest)));
@@ -230,15 +276,20 @@ async fn deleted(cx: Context<'_>, app: &App, name: &str) -> Result<(), Failure> 
 pub fn switch(cx: Context<'_>, arguments: &Switch) -> Result<Exit, Failure> {
     cx.with_app(&cx.options(), async |app| {
         let shown = app.switch(&arguments.name).await?;
-        tell(cx, &app, "on", &shown);
+        let name = cx.terminal.paint().style(NAME, &shown.name);
+        terminal::line(&format!("on {name}: {}", shown_text(&shown, now(&app))));
         Ok(Exit::Ok)
     })
 }
 
 pub fn merge(cx: Context<'_>, arguments: &Merge) -> Result<Exit, Failure> {
     cx.with_app(&cx.options(), async |app| {
-        let shown = app.merge(&arguments.from, arguments.into.as_deref()).await?;
-        tell(cx, &app, &format!("merged {} into", arguments.from), &shown);
+        let moved = app.merge(&arguments.from, arguments.into.as_deref()).await?;
+        let name = cx.terminal.paint().style(NAME, &moved.branch);
+        terminal::line(&match moved.before == moved.after {
+            true => format!("{name} has all of {} already", arguments.from),
+            false => format!("merged {} into {name}: {}", arguments.from, short(&moved.after.0)),
+        });
         Ok(Exit::Ok)
     })
 }
@@ -252,10 +303,21 @@ pub fn rollback(cx: Context<'_>, arguments: &Rollback) -> Result<Exit, Failure> 
             (None, Some(run)) => before_run(&app, &branch, run).await?,
             (None, None) => format!("{branch}~1"),
         };
-        let shown = app.rollback(Some(&branch), &to, &tables).await?;
-        tell(cx, &app, "rolled back", &shown);
+        let moved = app.rollback(Some(&branch), &to, &tables).await?;
+        terminal::line(&rollback_text(&moved, &arguments.tables, cx.terminal.paint(), now(&app)));
         Ok(Exit::Ok)
     })
+}
+
+fn rollback_text(moved: &Moved, tables: &[String], paint: Paint, now: Timestamp) -> String {
+    let name = paint.style(NAME, &moved.branch);
+    let what = if tables.is_empty() { name.clone() } else { format!("{} of {name}", tables.join(", ")) };
+    let to = shown_text(&moved.to, now);
+    if moved.before == moved.after {
+        return format!("{what}: nothing to do, it shows {to} already");
+    }
+    let undo = paint.style(BOLD, &format!("polder rollback --to {}", short(&moved.before.0)));
+    format!("rolled back {what} to {to}, as commit {}\n  undo      {undo}", short(&moved.after.0))
 }
 
 /// The commit that a branch showed before a run was published to it.
@@ -271,10 +333,13 @@ async fn before_run(app: &App, branch: &str, run: u64) -> Result<String, Failure
     }
 }
 
-/// `rolled back main: run 11, yesterday 06:00 (3f2a…)`
-fn tell(cx: Context<'_>, app: &App, what: &str, shown: &Shown) {
-    let name = cx.terminal.paint().style(NAME, &shown.name);
-    let run = shown.run.map(|run| format!("run {run}, ")).unwrap_or_default();
-    let at = human::moment(shown.at, now(app));
-    terminal::line(&format!("{what} {name}: {run}{at} ({})", short(&shown.commit)));
+/// `run 11, yesterday 06:00 (3f2a…)`
+fn shown_text(shown: &Shown, now: Timestamp) -> String {
+    let commit = short(&shown.commit);
+    match (shown.run, shown.at.micros()) {
+        // The first of all commits has no time.
+        (None, 0) => "the empty catalog".to_owned(),
+        (None, _) => format!("{} ({commit})", human::moment(shown.at, now)),
+        (Some(run), _) => format!("run {run}, {} ({commit})", human::moment(shown.at, now)),
+    }
 }

@@ -2,22 +2,23 @@
 
 use std::sync::Arc;
 
-use polder_app::{App, RunRequest, RunSummary};
+use polder_app::{App, CheckSummary, RunRequest, RunSummary, Shown};
 use polder_base::{RunId, Timestamp};
 use polder_diag::{Sources, render_text};
-use polder_run::{EventSink, RunStatus, StepRecord};
+use polder_run::{CheckFailure, EventSink, RunStatus, StepRecord};
 
-use super::context::{Context, cancelled_by_keyboard, now};
+use super::context::{Context, cancelled_by_signal, now};
 use crate::args::{Check, Format, Run};
 use crate::failure::{Exit, Failure};
 use crate::human;
-use crate::report::{Bars, JsonEvents, Lines, TextEvents};
+use crate::report::{Bars, JsonEvents, Lines, Report, TextEvents};
 use crate::terminal::{self, BAD, BOLD, DIM, GOOD, Paint, Terminal, WARN};
 
 pub fn run(cx: Context<'_>, arguments: &Run) -> Result<Exit, Failure> {
-    cx.with_app(&cx.options_with(&arguments.vars), async |app| {
-        let cancel = cancelled_by_keyboard();
-        let sink = sink(cx.terminal, arguments.format);
+    cx.with_workers(cx.options_with(&arguments.vars), async |app| {
+        let report = report(cx.terminal, arguments.format);
+        let sink: Arc<dyn EventSink> = Arc::clone(&report) as _;
+        let cancel = cancelled_by_signal(move |text| report.note(text))?;
         let summary = match arguments.resume {
             Some(run) => app.resume(run.map(RunId), sink, &cancel).await?,
             None => {
@@ -34,24 +35,39 @@ pub fn run(cx: Context<'_>, arguments: &Run) -> Result<Exit, Failure> {
         if arguments.format == Format::Text {
             terminal::print(&ending(&summary, cx.terminal.paint(), now(&app)));
         }
+        housekeep(&app, arguments.format).await;
         Ok(Exit::of(summary.exit_code()))
     })
 }
 
+/// Throws away what is past its keep. How the run ended does not depend on it.
+async fn housekeep(app: &App, format: Format) {
+    match app.housekeep().await {
+        Ok(Some(gone)) if format == Format::Text && (gone.files > 0 || !gone.refs.is_empty()) => {
+            let branches = gone.refs.len();
+            let (files, bytes) = (human::count(gone.files), human::bytes(gone.bytes));
+            terminal::note(&format!("removed what was past its keep: {branches} branches, {files} files, {bytes}"));
+        }
+        Ok(_) => {}
+        Err(error) => terminal::note(&format!("what is past its keep was not removed: {error}")),
+    }
+}
+
 pub fn check(cx: Context<'_>, arguments: &Check) -> Result<Exit, Failure> {
-    cx.with_app(&cx.options(), async |app: App| {
-        let cancel = cancelled_by_keyboard();
-        let sink = sink(cx.terminal, arguments.format);
+    cx.with_workers(cx.options(), async |app: App| {
+        let report = report(cx.terminal, arguments.format);
+        let sink: Arc<dyn EventSink> = Arc::clone(&report) as _;
+        let cancel = cancelled_by_signal(move |text| report.note(text))?;
         let summary = app.check(&arguments.select, arguments.at.as_deref(), sink, &cancel).await?;
         if arguments.format == Format::Text {
-            terminal::print(&diagnostics(&summary.steps, &summary.sources, cx.terminal.paint()));
+            terminal::print(&check_ending(&summary, cx.terminal.paint()));
         }
         Ok(Exit::of(summary.exit_code()))
     })
 }
 
 /// Who is told what happens: a program, or a person with or without bars.
-fn sink(terminal: Terminal, format: Format) -> Arc<dyn EventSink> {
+fn report(terminal: Terminal, format: Format) -> Arc<dyn Report> {
     match format {
         Format::Json => Arc::new(JsonEvents),
         Format::Text => {
@@ -65,14 +81,11 @@ fn sink(terminal: Terminal, format: Format) -> Arc<dyn EventSink> {
 fn ending(summary: &RunSummary, paint: Paint, now: Timestamp) -> String {
     let record = &summary.record;
     let mut out = String::from("\n");
-    out += &diagnostics(&summary.steps, &summary.sources, paint);
-    let run = record.id;
-    let time = human::elapsed(record.elapsed_ms(record.finished.unwrap_or(now)));
+    let problems = diagnostics(&summary.steps, &summary.sources, paint);
+    out += &problems;
+    let time = human::elapsed(summary.elapsed_ms);
     if record.status == RunStatus::Published {
-        let what = if summary.already_published { "was published before" } else { "published" };
-        out += &format!("{} run {run} is what {} shows.\n", paint.style(GOOD, &format!("{what}:")), record.target);
-        out += &paint.style(DIM, &time);
-        out.push('\n');
+        out += &format!("{}\n{}\n", published(summary, paint, now), paint.style(DIM, &time));
         return out;
     }
     let (word, style) = match record.status {
@@ -80,21 +93,97 @@ fn ending(summary: &RunSummary, paint: Paint, now: Timestamp) -> String {
         RunStatus::Cancelled => ("CANCELLED.", WARN),
         _ => ("FAILED.", BAD),
     };
-    out += &format!("{} {}\n", paint.style(style, word), unchanged(summary, now));
+    let target = &summary.shown.name;
+    out += &format!(
+        "{} {target} is unchanged: {}.\n",
+        paint.style(style, word),
+        shown(&summary.shown, now, "it is empty")
+    );
     if record.status == RunStatus::Failed
+        && problems.is_empty()
         && let Some(reason) = &record.reason
     {
         out += &format!("  {reason}\n");
     }
-    let again = if record.status == RunStatus::Cancelled { "go on" } else { "fix, go" };
-    for (what, command) in
-        [("look", format!("polder sql --ref {}", record.branch)), (again, format!("polder run --resume {run}"))]
-    {
-        out += &format!("  {what:<8}  {}\n", paint.style(BOLD, &command));
+    let mut look = vec![format!("polder sql --ref {}", record.branch)];
+    look.extend(queries(&summary.steps, &record.branch, record.id));
+    out += &hints("look", &look, paint);
+    out += &match (record.stale, record.status) {
+        (true, _) => hints("run anew", &["polder run".to_owned()], paint),
+        (false, RunStatus::Cancelled) => hints("go on", &[format!("polder run --resume {}", record.id)], paint),
+        (false, _) => hints("fix, go", &[format!("polder run --resume {}", record.id)], paint),
+    };
+    out += &format!("{}\n", paint.style(DIM, &format!("{time} · exit {}", summary.exit_code())));
+    out
+}
+
+fn published(summary: &RunSummary, paint: Paint, now: Timestamp) -> String {
+    let (record, target) = (&summary.record, &summary.shown.name);
+    let run = record.id;
+    let shows = format!("{target} shows {}.", shown(&summary.shown, now, "nothing yet"));
+    match (summary.already_published, &record.commit) {
+        (true, _) => format!("run {run} was {} before. {shows}", paint.style(GOOD, "published")),
+        (false, None) => format!("{} {shows}", paint.style(GOOD, "nothing new:")),
+        (false, Some(_)) => format!("{} run {run} is what {target} shows.", paint.style(GOOD, "published:")),
     }
-    out += &paint.style(DIM, &format!("{time} · exit {}", summary.exit_code()));
+}
+
+fn check_ending(summary: &CheckSummary, paint: Paint) -> String {
+    let mut out = String::from("\n");
+    let record = &summary.record;
+    out += &diagnostics(&summary.steps, &summary.sources, paint);
+    let (passed, failed, warned) = (summary.passed(), summary.failed("error"), summary.failed("warn"));
+    let all = human::counted((passed + failed + warned) as u64, "check");
+    let warned = if warned == 0 { String::new() } else { format!(" {} warned.", human::count(warned as u64)) };
+    let time = human::elapsed(record.elapsed_ms(record.finished.unwrap_or(record.started)));
+    let target = &record.target;
+    match record.status {
+        RunStatus::Passed => {
+            out += &format!("{} {all} of {target} hold.{warned}\n", paint.style(GOOD, "passed:"));
+            out += &paint.style(DIM, &time);
+        }
+        status => {
+            let word = if status == RunStatus::Cancelled { ("CANCELLED.", WARN) } else { ("FAILED.", BAD) };
+            let failed = human::count(failed as u64);
+            out += &format!("{} {failed} of {all} of {target} do not hold.{warned}\n", paint.style(word.1, word.0));
+            out += &hints("look", &queries(&summary.steps, target, record.id), paint);
+            out += &paint.style(DIM, &format!("{time} · exit {}", summary.exit_code()));
+        }
+    }
     out.push('\n');
     out
+}
+
+/// Commands that a person may want to type next, one below the other.
+fn hints(what: &str, commands: &[String], paint: Paint) -> String {
+    let heads = std::iter::once(what).chain(std::iter::repeat(""));
+    let lines = heads.zip(commands).map(|(head, command)| format!("  {head:<8}  {}\n", paint.style(BOLD, command)));
+    lines.collect()
+}
+
+/// Queries beyond these, and longer ones, are left to `system.checks`.
+const QUERIES: usize = 3;
+const QUERY: usize = 120;
+
+/// Commands that show all rows of failed checks.
+fn queries(steps: &[StepRecord], at: &str, run: RunId) -> Vec<String> {
+    let failures = steps.iter().flat_map(|s| &s.report.failures).filter(|f: &&CheckFailure| f.severity == "error");
+    let all: Vec<&str> = failures.filter_map(|f| f.query.as_deref()).collect();
+    let short = all.iter().filter(|q| q.len() <= QUERY && !q.contains('\n')).take(QUERIES);
+    let mut commands: Vec<String> = short.map(|query| format!("polder sql --ref {at} {}", quoted(query))).collect();
+    if commands.len() < all.len() {
+        let query = format!("select check_name, query from system.checks where run = {run} and not passed");
+        commands.push(format!("polder sql {}", quoted(&query)));
+    }
+    commands
+}
+
+/// A statement as one word for a shell.
+fn quoted(statement: &str) -> String {
+    match statement.contains(['"', '$', '`', '\\', '!']) {
+        false => format!("\"{statement}\""),
+        true => format!("'{}'", statement.replace('\'', "'\\''")),
+    }
 }
 
 /// What is wrong with the files or data of failed steps, each with an empty line after it.
@@ -103,12 +192,23 @@ fn diagnostics(steps: &[StepRecord], sources: &Sources, paint: Paint) -> String 
     failures.map(|d| render_text(d, sources, paint.0) + "\n").collect()
 }
 
-/// `main is unchanged: run 11, yesterday 06:00.`
-fn unchanged(summary: &RunSummary, now: Timestamp) -> String {
-    let shown = &summary.shown;
-    let at = human::moment(shown.at, now);
-    match shown.run {
-        Some(run) => format!("{} is unchanged: run {run}, {at}.", shown.name),
-        None => format!("{} is unchanged since {at}.", shown.name),
+/// `run 11, yesterday 06:00`
+fn shown(shown: &Shown, now: Timestamp, empty: &str) -> String {
+    match (shown.run, shown.at.micros()) {
+        // The first of all commits has no time.
+        (None, 0) => empty.to_owned(),
+        (None, _) => format!("as of {}", human::moment(shown.at, now)),
+        (Some(run), _) => format!("run {run}, {}", human::moment(shown.at, now)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn statements_are_one_word_for_a_shell() {
+        assert_eq!(quoted("select * from t where a = 'x'"), "\"select * from t where a = 'x'\"");
+        assert_eq!(quoted("select \"A\" from t where a = 'x'"), r#"'select "A" from t where a = '\''x'\'''"#);
     }
 }

@@ -2,13 +2,16 @@
 
 use std::io::{IsTerminal, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Instant;
 
 use futures::StreamExt;
 use polder_app::{App, SqlOptions, SqlSession, TableRow};
 use tokio::runtime::Runtime;
+use tokio::signal::unix::SignalKind;
+use tokio::sync::Notify;
 
-use super::context::{Context, now, runtime};
+use super::context::{Context, end, now, on_signals, runtime};
 use super::show;
 use crate::args::{RowFormat, Sql};
 use crate::failure::{Exit, Failure};
@@ -21,16 +24,18 @@ use crate::terminal::{self, DIM, Terminal};
 pub fn sql(cx: Context<'_>, arguments: &Sql) -> Result<Exit, Failure> {
     let runtime = runtime()?;
     let interactive = arguments.statement.is_none() && arguments.file.is_none() && std::io::stdin().is_terminal();
-    let text = if interactive { None } else { Some(text(arguments)?) };
-    let app = runtime.block_on(App::open(&cx.options()))?;
+    let script = if interactive { None } else { Some(Script::read(arguments)?) };
+    let app = runtime.block_on(cx.open(&cx.options()))?;
     let options = session_options(arguments);
     let session = runtime.block_on(app.session(&options))?;
-    let asker = Asker::new(&runtime, cx.terminal, session, arguments)?;
-    match text {
-        Some(text) => asker.all(&text)?,
-        None => Conversation { asker, app, options }.talk()?,
-    }
-    Ok(Exit::Ok)
+    let mut asker = Asker::new(cx.terminal, session, arguments)?;
+    let result = match script {
+        Some(script) => asker.all(&script),
+        None => Conversation { asker: &mut asker, runtime: &runtime, app, options }.talk(),
+    };
+    end(asker.runtime);
+    end(runtime);
+    result.map(|()| Exit::Ok)
 }
 
 fn session_options(arguments: &Sql) -> SqlOptions {
@@ -41,25 +46,52 @@ fn session_options(arguments: &Sql) -> SqlOptions {
     options
 }
 
-/// The statements that are not typed at a prompt.
-fn text(arguments: &Sql) -> Result<String, Failure> {
-    if let Some(statement) = arguments.statement.as_deref().filter(|s| *s != "-") {
-        return Ok(statement.to_owned());
+/// Statements that are not typed at a prompt.
+struct Script {
+    /// What mistakes in it are placed in.
+    name: String,
+    text: String,
+}
+
+impl Script {
+    fn read(arguments: &Sql) -> Result<Self, Failure> {
+        if let Some(statement) = arguments.statement.as_deref().filter(|s| *s != "-") {
+            return Ok(Self { name: "sql".to_owned(), text: statement.to_owned() });
+        }
+        if let Some(file) = arguments.file.as_deref().filter(|f| *f != Path::new("-")) {
+            let name = file.display().to_string();
+            let text = std::fs::read_to_string(file);
+            let text = text.map_err(|e| Failure::environment(format!("cannot read {name}: {e}")))?;
+            return Ok(Self { name, text });
+        }
+        let mut text = String::new();
+        let read = std::io::stdin().read_to_string(&mut text);
+        read.map_err(|e| Failure::environment(format!("cannot read standard input: {e}")))?;
+        Ok(Self { name: "stdin".to_owned(), text })
     }
-    if let Some(file) = arguments.file.as_deref().filter(|f| *f != Path::new("-")) {
-        return std::fs::read_to_string(file)
-            .map_err(|e| Failure::environment(format!("cannot read {}: {e}", file.display())));
+
+    fn statements(&self) -> Vec<&str> {
+        let split = statements::split(&self.text);
+        let mut statements = split.statements;
+        if !statements::is_blank(split.rest) {
+            statements.push(split.rest.trim());
+        }
+        statements
     }
-    let mut text = String::new();
-    std::io::stdin()
-        .read_to_string(&mut text)
-        .map_err(|e| Failure::environment(format!("cannot read standard input: {e}")))?;
-    Ok(text)
+
+    /// A mistake in one of the statements, at its place in the whole.
+    fn place(&self, statement: &str, failure: Failure) -> Failure {
+        let offset = statement.as_ptr().addr().saturating_sub(self.text.as_ptr().addr());
+        failure.in_text(&self.name, &self.text, offset)
+    }
 }
 
 /// Asks statements and shows what comes back.
-struct Asker<'a> {
-    runtime: &'a Runtime,
+struct Asker {
+    /// Of the statements alone: one that was cancelled and goes on all the same takes its threads with it.
+    runtime: Runtime,
+    /// Ctrl-C.
+    interrupted: Arc<Notify>,
     terminal: Terminal,
     session: SqlSession,
     format: RowFormat,
@@ -68,8 +100,8 @@ struct Asker<'a> {
     timing: bool,
 }
 
-impl<'a> Asker<'a> {
-    fn new(runtime: &'a Runtime, terminal: Terminal, session: SqlSession, arguments: &Sql) -> Result<Self, Failure> {
+impl Asker {
+    fn new(terminal: Terminal, session: SqlSession, arguments: &Sql) -> Result<Self, Failure> {
         let from_ending = arguments.output.as_deref().and_then(format_of);
         let format = match (arguments.format, &arguments.output) {
             (Some(format), _) => format,
@@ -79,8 +111,12 @@ impl<'a> Asker<'a> {
                 Failure::usage(message).hint("end it with .csv, .json, .jsonl, .parquet or .txt, or give `--format`")
             })?,
         };
+        let interrupted = Arc::new(Notify::new());
+        let heard = Arc::clone(&interrupted);
+        on_signals(&[SignalKind::interrupt()], move || heard.notify_waiters())?;
         Ok(Self {
-            runtime,
+            runtime: runtime()?,
+            interrupted,
             terminal,
             session,
             format,
@@ -91,30 +127,33 @@ impl<'a> Asker<'a> {
     }
 
     /// Statements one after another; the first mistake ends it.
-    fn all(&self, text: &str) -> Result<(), Failure> {
-        let split = statements::split(text);
-        let mut statements = split.statements;
-        if !statements::is_blank(split.rest) {
-            statements.push(split.rest.trim());
-        }
+    fn all(&mut self, script: &Script) -> Result<(), Failure> {
+        let statements = script.statements();
         if statements.is_empty() {
             return Err(Failure::usage("there is no statement"));
         }
         if statements.len() > 1 && self.output.is_some() {
             return Err(Failure::usage("`--output` takes the rows of one statement"));
         }
-        statements.into_iter().try_for_each(|statement| self.ask(statement))
+        statements.into_iter().try_for_each(|statement| self.ask(statement).map_err(|f| script.place(statement, f)))
     }
 
     /// One statement; Ctrl-C cancels it.
-    fn ask(&self, statement: &str) -> Result<(), Failure> {
+    fn ask(&mut self, statement: &str) -> Result<(), Failure> {
         let since = Instant::now();
-        self.runtime.block_on(async {
+        let ended = self.runtime.block_on(async {
             tokio::select! {
-                result = self.show(statement) => result,
-                _ = tokio::signal::ctrl_c() => Err(Failure::cancelled()),
+                result = self.show(statement) => Some(result),
+                () = self.interrupted.notified() => None,
             }
-        })?;
+        });
+        match ended {
+            Some(result) => result?,
+            None => {
+                std::mem::replace(&mut self.runtime, runtime()?).shutdown_background();
+                return Err(Failure::cancelled());
+            }
+        }
         if self.timing {
             let ms = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
             terminal::note(&self.terminal.paint_err().style(DIM, &format!("{ms} ms")));
@@ -158,8 +197,7 @@ impl<'a> Asker<'a> {
     }
 }
 
-const HELP: &str = "\
-  \\d            tables and views
+const HELP: &str = "  \\d            tables and views
   \\d TABLE      one table: columns, size, history
   \\ref [REF]    read another ref, or tell which
   \\timing       tell how long statements take, or stop it
@@ -169,7 +207,8 @@ A statement ends with `;`. Ctrl-C cancels it.";
 
 /// The prompt.
 struct Conversation<'a> {
-    asker: Asker<'a>,
+    asker: &'a mut Asker,
+    runtime: &'a Runtime,
     app: App,
     options: SqlOptions,
 }
@@ -182,9 +221,9 @@ impl Conversation<'_> {
         loop {
             let result = match prompt.read(&self.at()?)? {
                 Input::End => return Ok(()),
+                left if left.leaves() => return Ok(()),
                 Input::Nothing => Ok(()),
                 Input::Statements(statements) => self.statements(&statements),
-                Input::Command(name, _) if matches!(name.as_str(), "q" | "quit") => return Ok(()),
                 Input::Command(name, rest) => self.command(&name, &rest),
             };
             // A mistake is told, and the conversation goes on.
@@ -201,7 +240,7 @@ impl Conversation<'_> {
     }
 
     fn reopen(&mut self) -> Result<(), Failure> {
-        self.asker.session = self.asker.runtime.block_on(self.app.session(&self.options))?;
+        self.asker.session = self.runtime.block_on(self.app.session(&self.options))?;
         Ok(())
     }
 
@@ -219,7 +258,7 @@ impl Conversation<'_> {
             ("d" | "dt" | "l", "") => self.list()?,
             ("d", table) => {
                 let name = show::table_name(table)?;
-                let shown = self.asker.runtime.block_on(self.app.show(&name, self.options.at.as_deref()))?;
+                let shown = self.runtime.block_on(self.app.show(&name, self.options.at.as_deref()))?;
                 terminal::print(&show::text(&shown, self.asker.terminal.paint(), now(&self.app)));
             }
             ("ref", "") => terminal::line(&self.at()?),
@@ -245,7 +284,7 @@ impl Conversation<'_> {
     }
 
     fn tables(&self) -> Result<Vec<TableRow>, Failure> {
-        Ok(self.asker.runtime.block_on(self.app.tables(self.options.at.as_deref()))?)
+        Ok(self.runtime.block_on(self.app.tables(self.options.at.as_deref()))?)
     }
 
     fn list(&self) -> Result<(), Failure> {

@@ -1,6 +1,8 @@
 //! A run in lines, as they are printed one after another.
 
-use polder_run::{CheckFailure, Event, StepKey, StepKind, StepReport, StepStatus};
+use std::collections::BTreeSet;
+
+use polder_run::{CheckFailure, Event, RunKind, StepKey, StepKind, StepReport, StepStatus};
 
 use crate::human;
 use crate::terminal::{BAD, BOLD, DIM, GOOD, Paint, WARN};
@@ -13,6 +15,12 @@ const NAME_AT: usize = 3 + KIND_WIDTH + 2;
 /// Columns of a sample row that are shown.
 const SAMPLE_COLUMNS: usize = 4;
 
+/// Columns of what a step did; where fewer are left on the line, it gets a line of its own.
+const MIN_DETAIL: usize = 20;
+
+/// Columns of a time at the end of a line, and the blank before it.
+const TIME: usize = 8;
+
 /// Turns events into lines.
 #[derive(Debug)]
 pub struct Lines {
@@ -21,24 +29,35 @@ pub struct Lines {
     width: usize,
     /// Of the longest resource's name.
     names: usize,
+    /// Steps that have begun.
+    begun: BTreeSet<StepKey>,
+    /// Steps that a cancel came before.
+    unbegun: u64,
 }
 
 impl Lines {
     pub fn new(paint: Paint, width: usize) -> Self {
-        Self { paint, width: width.min(100), names: 20 }
+        Self { paint, width: width.min(100), names: 20, begun: BTreeSet::new(), unbegun: 0 }
     }
 
     /// The lines of an event, each with its end; empty where an event has none.
     pub fn event(&mut self, event: &Event) -> String {
         match event {
-            Event::RunStarted { run, target, steps, .. } => {
-                self.names = steps.iter().map(|s| width(&name(s))).max().unwrap_or(0).clamp(10, 48);
-                format!(
-                    "{} {} {}\n\n",
-                    self.paint.style(BOLD, &format!("run {run}")),
-                    self.paint.style(DIM, "→"),
-                    target
-                )
+            Event::RunStarted { run, kind, target, steps, .. } => {
+                self.names = names_width(steps);
+                let run = self.paint.style(BOLD, &format!("run {run}"));
+                match kind {
+                    RunKind::Run => format!("{run} {} {target}\n\n", self.paint.style(DIM, "→")),
+                    RunKind::Check => format!("{run} checks {target}\n\n"),
+                }
+            }
+            Event::StepStarted { step, .. } => {
+                self.begun.insert(step.clone());
+                String::new()
+            }
+            Event::StepFinished { step, status: StepStatus::Cancelled, .. } if !self.begun.contains(step) => {
+                self.unbegun += 1;
+                String::new()
             }
             Event::StepFinished { step, status, report, failure, elapsed_ms, resumed, .. } => {
                 let failure = failure.as_ref().map(|f| f.message.as_str());
@@ -53,7 +72,11 @@ impl Lines {
                 let text = format!(" {} the target had moved: {} checked again\n", "↺", tables.join(", "));
                 self.paint.style(WARN, &text)
             }
-            Event::StepStarted { .. } | Event::RunFinished { .. } => String::new(),
+            Event::RunFinished { .. } if self.unbegun > 0 => {
+                let steps = human::counted(std::mem::take(&mut self.unbegun), "step");
+                self.paint.style(DIM, &format!(" – {steps} not begun\n"))
+            }
+            Event::RunFinished { .. } => String::new(),
         }
     }
 
@@ -107,23 +130,24 @@ impl Lines {
             .to_owned(),
             StepStatus::Cancelled => "cancelled".to_owned(),
             StepStatus::Failed => "failed".to_owned(),
-            _ if step.kind == StepKind::Check => match report.passed.len() as u64 {
-                0 => note.to_owned(),
-                n => human::counted(n, "check"),
-            },
-            _ => {
-                let rows = report.rows.map(|rows| match step.kind {
-                    StepKind::Ingest => format!("+{}", human::count(rows)),
-                    _ => human::counted(rows, "row"),
-                });
-                join(&[rows.as_deref().unwrap_or(""), note])
+            _ if step.kind == StepKind::Check => {
+                let checks = report.passed.len() as u64;
+                let checks = if checks == 0 { String::new() } else { human::counted(checks, "check") };
+                join(&[&checks, note])
             }
+            _ => join(&[&report.rows.map(|rows| amount(step.kind, rows, report.replaced)).unwrap_or_default(), note]),
         }
     }
 
     fn failed_check(&self, step: &StepKey, failed: &CheckFailure, elapsed_ms: Option<u64>) -> String {
         let (symbol, style) = if failed.severity == "warn" { ("!", WARN) } else { ("✗", BAD) };
-        let mut out = self.line(symbol, style, step, &failed.check, elapsed_ms);
+        let check = one_line(&failed.check);
+        // What was promised is told in full.
+        let fits = width(&check) <= self.room();
+        let mut out = self.line(symbol, style, step, if fits { &check } else { "" }, elapsed_ms);
+        if !fits {
+            out += &self.below(&check, "");
+        }
         let place = format!("{}:{}", failed.file, failed.line);
         let found = match (&failed.detail, failed.failed_rows, failed.total_rows) {
             (Some(detail), ..) => detail.clone(),
@@ -152,15 +176,22 @@ impl Lines {
         elapsed_ms: Option<u64>,
     ) -> String {
         let time = elapsed_ms.map(human::elapsed).unwrap_or_default();
-        let detail_at = NAME_AT + self.names + 2;
-        let room = self.width.saturating_sub(detail_at + 8).max(16);
-        let detail = fit(&one_line(detail), room);
-        let text = format!("{}  {}", pad_right(&name(step), self.names), pad_right(&detail, room));
+        let (kind, name, detail) = (pad_right(step.kind.as_str(), KIND_WIDTH), name(step), one_line(detail));
+        let (line, more) = if self.room() < MIN_DETAIL {
+            (format!("{kind}  {name}"), self.below(join(&[&detail, &time]).trim(), ""))
+        } else {
+            let detail = pad_right(&fit(&detail, self.room()), self.room());
+            (format!("{kind}  {}  {detail} {}", pad_right(&name, self.names), pad_left(&time, 6)), String::new())
+        };
         let quiet = symbol == "=" || symbol == "–";
-        let line = format!("{}  {text} {}", pad_right(step.kind.as_str(), KIND_WIDTH), pad_left(&time, 6));
-        let line = line.trim_end();
-        let line = if quiet { self.paint.style(DIM, line) } else { line.to_owned() };
-        format!(" {} {line}\n", self.paint.style(style, symbol))
+        let shade = |text: &str| if quiet { self.paint.style(DIM, text) } else { text.to_owned() };
+        let more: String = more.lines().filter(|l| !l.trim().is_empty()).map(|l| shade(l) + "\n").collect();
+        format!(" {} {}\n{more}", self.paint.style(style, symbol), shade(line.trim_end()))
+    }
+
+    /// Columns for what a step did, between its name and its time.
+    fn room(&self) -> usize {
+        self.width.saturating_sub(NAME_AT + self.names + 2 + TIME)
     }
 
     /// A line that belongs to the one above: `500 of 10,000 rows     checks/orders.yaml:6`.
@@ -170,13 +201,37 @@ impl Lines {
         if right.is_empty() {
             return wrap(&one_line(left), room).iter().map(|l| format!("{indent}{l}\n")).collect();
         }
-        let gap = (self.names + 2).max(width(left) + 2).min(room.saturating_sub(width(right)));
-        let left = fit(&one_line(left), gap.saturating_sub(2));
+        let left = one_line(left);
+        let right_width = width(right);
+        if width(&left) + 2 + right_width > room && self.room() < MIN_DETAIL {
+            let wrapped = wrap(&left, room);
+            let lines = wrapped.iter().map(String::as_str).chain([right]);
+            return lines.map(|l| format!("{indent}{l}\n")).collect();
+        }
+        let gap = (self.names + 2).max(width(&left) + 2).min(room.saturating_sub(right_width));
+        let left = fit(&left, gap.saturating_sub(2));
         format!("{indent}{}{}\n", pad_right(&left, gap), self.paint.style(DIM, right))
     }
 }
 
-fn name(step: &StepKey) -> String {
+/// Columns of the longest name of some steps.
+pub(super) fn names_width(steps: &[StepKey]) -> usize {
+    steps.iter().map(|s| width(&name(s))).max().unwrap_or(0).clamp(10, 48)
+}
+
+/// `+10,000`, `+53, 197 replaced`, `365 rows`.
+fn amount(kind: StepKind, rows: u64, replaced: Option<u64>) -> String {
+    match (kind, replaced) {
+        (StepKind::Ingest, None) | (_, Some(0)) => format!("+{}", human::count(rows)),
+        (_, Some(replaced)) => {
+            let sign = if rows < replaced { "-" } else { "+" };
+            format!("{sign}{}, {} replaced", human::count(rows.abs_diff(replaced)), human::count(replaced))
+        }
+        (_, None) => human::counted(rows, "row"),
+    }
+}
+
+pub(super) fn name(step: &StepKey) -> String {
     match &step.partition {
         Some(partition) => format!("{}[{partition}]", step.resource),
         None => step.resource.clone(),
@@ -215,6 +270,7 @@ mod tests {
     fn started(steps: &[(StepKind, &str)]) -> Event {
         Event::RunStarted {
             run: RunId(12),
+            kind: RunKind::Run,
             target: "main".into(),
             branch: "run/12".into(),
             at: Timestamp(0),
@@ -333,6 +389,46 @@ run 12 → main
         let rejected = StepReport { rows: Some(7), rejected: 2, ..report() };
         let text = lines.event(&finished(StepKind::Ingest, "bronze.payments", StepStatus::Done, rejected, 90));
         assert!(text.ends_with("           2 records set aside in quarantine.payments\n"), "{text}");
+    }
+
+    #[test]
+    fn rows_that_replaced_others_are_told_apart() {
+        assert_eq!(amount(StepKind::Ingest, 1_000, None), "+1,000");
+        assert_eq!(amount(StepKind::Model, 1_000, None), "1,000 rows");
+        assert_eq!(amount(StepKind::Model, 1_000, Some(0)), "+1,000");
+        assert_eq!(amount(StepKind::Ingest, 250, Some(197)), "+53, 197 replaced");
+        assert_eq!(amount(StepKind::Model, 1, Some(3)), "-2, 3 replaced");
+    }
+
+    #[test]
+    fn a_cancel_tells_what_it_stopped_and_counts_the_rest() {
+        let mut lines = Lines::new(Paint(false), 80);
+        let begun = StepKey::new(StepKind::Ingest, "bronze.orders");
+        lines.event(&Event::StepStarted { run: RunId(1), step: begun, attempt: 1, at: Timestamp(0) });
+        let mut cancelled = |kind, name| lines.event(&finished(kind, name, StepStatus::Cancelled, report(), 0));
+        assert_eq!(cancelled(StepKind::Ingest, "bronze.orders"), " – ingest  bronze.orders         cancelled\n");
+        assert_eq!(cancelled(StepKind::Model, "gold.daily"), "");
+        assert_eq!(cancelled(StepKind::Check, "gold.daily"), "");
+        let ended = Event::RunFinished {
+            run: RunId(1),
+            status: polder_run::RunStatus::Cancelled,
+            reason: None,
+            commit: None,
+            elapsed_ms: 1,
+            at: Timestamp(0),
+        };
+        assert_eq!(lines.event(&ended), " – 2 steps not begun\n");
+    }
+
+    #[test]
+    fn a_narrow_terminal_gets_two_lines() {
+        let mut lines = Lines::new(Paint(false), 40);
+        lines.event(&started(&[(StepKind::Ingest, "bronze.shop_order_lines")]));
+        let done = StepReport { rows: Some(10_000), note: Some("1 file".into()), ..report() };
+        let text = lines.event(&finished(StepKind::Ingest, "bronze.shop_orders", StepStatus::Done, done, 2_140));
+        assert_eq!(text, " ✓ ingest  bronze.shop_orders\n           +10,000  1 file  2.1s\n");
+        let text = lines.event(&finished(StepKind::Model, "gold.daily", StepStatus::Skipped, report(), 0));
+        assert_eq!(text, " – model   gold.daily\n           not built\n");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use arrow::util::display::{ArrayFormatter, FormatOptions};
 
 use crate::human;
 use crate::terminal::{BOLD, DIM, Paint};
-use crate::text::{fit, one_line, pad_left, pad_right, width};
+use crate::text::{LINE_END, fit, one_line, pad_left, pad_right, width};
 
 use super::zone;
 
@@ -51,9 +51,11 @@ impl Grid {
         let format = format.with_timestamp_tz_format(Some("%Y-%m-%d %H:%M:%S%.f%:z"));
         let columns: Vec<ArrayFormatter<'_>> =
             batch.columns().iter().map(|c| ArrayFormatter::try_new(c.as_ref(), &format)).collect::<Result<_, _>>()?;
+        // Some kinds of columns know their NULLs in other ways than by a bitmap.
+        let nulls: Vec<_> = batch.columns().iter().map(|c| c.logical_nulls()).collect();
         for row in 0..take {
-            let cells = columns.iter().zip(batch.columns()).map(|(formatter, column)| {
-                if column.is_null(row) {
+            let cells = columns.iter().zip(&nulls).map(|(formatter, nulls)| {
+                if nulls.as_ref().is_some_and(|nulls| nulls.is_null(row)) {
                     return Ok(None);
                 }
                 formatter.value(row).try_to_string().map(|text| Some(one_line(&text)))
@@ -67,6 +69,9 @@ impl Grid {
     pub fn render(&self) -> String {
         if self.schema.fields().is_empty() {
             return String::new();
+        }
+        if let Some(plans) = self.plans() {
+            return plans;
         }
         let layout = Layout::new(self);
         let mut out = String::new();
@@ -89,6 +94,20 @@ impl Grid {
         out += &self.options.paint.style(DIM, &self.footer(&layout));
         out.push('\n');
         out
+    }
+
+    /// What EXPLAIN gives is text of many lines, and no table.
+    fn plans(&self) -> Option<String> {
+        let names: Vec<&str> = self.schema.fields().iter().map(|f| f.name().as_str()).collect();
+        if names != ["plan_type", "plan"] {
+            return None;
+        }
+        let blocks = self.rows.iter().map(|row| {
+            let part = |i: usize| row.get(i).and_then(Option::as_deref).unwrap_or_default();
+            let plan = part(1).replace(LINE_END, "\n");
+            format!("{}\n{}\n", self.options.paint.style(BOLD, part(0)), plan.trim_end())
+        });
+        Some(blocks.collect::<Vec<_>>().join("\n"))
     }
 
     fn name(&self, index: usize) -> String {
@@ -264,6 +283,21 @@ mod tests {
     fn rows_beyond_the_limit_are_counted() {
         assert!(render(&batch(), None, 2).ends_with("(3 rows, 2 shown)\n"));
         assert!(render(&batch().slice(0, 1), None, 2).ends_with("(1 row)\n"));
+    }
+
+    #[test]
+    fn null_is_visible_in_every_kind_of_column() {
+        let nothing: ArrayRef = Arc::new(arrow::array::NullArray::new(1));
+        let batch = RecordBatch::try_from_iter_with_nullable([("x", nothing, true)]).unwrap();
+        assert!(render(&batch, None, 0).contains("NULL"));
+    }
+
+    #[test]
+    fn a_plan_keeps_its_lines() {
+        let text = |value: &str| -> ArrayRef { Arc::new(StringArray::from(vec![value])) };
+        let columns = [("plan_type", text("logical_plan"), true), ("plan", text("Filter: a\n  TableScan: t\n"), true)];
+        let batch = RecordBatch::try_from_iter_with_nullable(columns).unwrap();
+        assert_eq!(render(&batch, Some(10), 0), "logical_plan\nFilter: a\n  TableScan: t\n");
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use arrow::json::{ArrayWriter, LineDelimitedWriter};
+use arrow::json::{ArrayWriter, LineDelimitedWriter, WriterBuilder};
 use parquet::arrow::ArrowWriter;
 
 use crate::args::RowFormat;
@@ -27,9 +27,10 @@ pub fn format_of(path: &Path) -> Option<RowFormat> {
     }
 }
 
-/// Standard output, or a file that appears under its name once it is complete.
+/// Standard output, a device or pipe, or a file that appears under its name once it is complete.
 enum Target {
     Standard(io::Stdout),
+    Device(BufWriter<File>),
     File { file: BufWriter<File>, part: PathBuf, path: PathBuf, kept: bool },
 }
 
@@ -37,6 +38,7 @@ impl Write for Target {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
         match self {
             Self::Standard(out) => out.write(data),
+            Self::Device(device) => device.write(data),
             Self::File { file, .. } => file.write(data),
         }
     }
@@ -44,6 +46,7 @@ impl Write for Target {
     fn flush(&mut self) -> io::Result<()> {
         match self {
             Self::Standard(out) => out.flush(),
+            Self::Device(device) => device.flush(),
             Self::File { file, .. } => file.flush(),
         }
     }
@@ -52,9 +55,13 @@ impl Write for Target {
 impl Target {
     fn open(path: Option<&Path>) -> Result<Self, Failure> {
         let Some(path) = path else { return Ok(Self::Standard(io::stdout())) };
+        let failed = |e: io::Error| Failure::environment(format!("cannot write {}: {e}", path.display()));
+        // A rename would put a file in the place of `/dev/null`, or of a pipe that somebody reads.
+        if std::fs::metadata(path).is_ok_and(|m| !m.is_file() && !m.is_dir()) {
+            return Ok(Self::Device(BufWriter::new(File::options().write(true).open(path).map_err(failed)?)));
+        }
         let part = path.with_added_extension("part");
-        let file =
-            File::create(&part).map_err(|e| Failure::environment(format!("cannot write {}: {e}", path.display())))?;
+        let file = File::create(&part).map_err(failed)?;
         Ok(Self::File { file: BufWriter::new(file), part, path: path.to_path_buf(), kept: false })
     }
 
@@ -101,8 +108,11 @@ impl RowSink {
         }
         let target = Target::open(path)?;
         let writer = match format {
-            RowFormat::Json => Writer::Json(Box::new(ArrayWriter::new(target))),
-            RowFormat::Jsonl => Writer::JsonLines(Box::new(LineDelimitedWriter::new(target))),
+            // Every row has every column, so that a reader need not know which there are.
+            RowFormat::Json => Writer::Json(Box::new(WriterBuilder::new().with_explicit_nulls(true).build(target))),
+            RowFormat::Jsonl => {
+                Writer::JsonLines(Box::new(WriterBuilder::new().with_explicit_nulls(true).build(target)))
+            }
             RowFormat::Parquet => {
                 Writer::Parquet(Box::new(ArrowWriter::try_new(target, schema, None).map_err(Failure::from_parquet)?))
             }
@@ -219,6 +229,7 @@ mod tests {
     fn json_is_json() {
         let value: serde_json::Value = serde_json::from_str(&text(RowFormat::Json, &[batch()])).unwrap();
         assert_eq!(value[0]["name"], "a,b");
+        assert_eq!(value[1].get("name"), Some(&serde_json::Value::Null), "NULL is told");
         assert_eq!(
             serde_json::from_str::<serde_json::Value>(&text(RowFormat::Json, &[])).unwrap(),
             serde_json::json!([])
@@ -233,6 +244,18 @@ mod tests {
         assert!(RowSink::open(RowFormat::Parquet, None, batch().schema()).is_err());
         let bytes = write(RowFormat::Parquet, &[batch()]);
         assert_eq!((&bytes[..4], &bytes[bytes.len() - 4..]), (&b"PAR1"[..], &b"PAR1"[..]));
+    }
+
+    /// A device is written to and stays what it is; that it is full is told.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_device_is_not_replaced() {
+        for (device, fits) in [("/dev/null", true), ("/dev/full", false)] {
+            let ended = RowSink::open(RowFormat::Csv, Some(Path::new(device)), batch().schema())
+                .and_then(|mut sink| sink.push(&batch()).and_then(|()| sink.finish()));
+            assert_eq!(ended.is_ok(), fits, "{device}");
+            assert!(!std::fs::metadata(device).unwrap().is_file());
+        }
     }
 
     #[test]

@@ -196,11 +196,9 @@ fn from_hex(digits: &[u8]) -> Option<Vec<u8>> {
 
 /// `` `amount` is bigint, but "abc" is text ``.
 pub fn does_not_fit(column: &CsvColumn, bytes: &[u8]) -> String {
-    let mut seen = Seen::default();
-    seen.add(bytes, 0);
     let value = shorten(&String::from_utf8_lossy(bytes));
     let wanted = sql_type(&column.data_type);
-    let found = seen.data_type().map_or_else(String::new, |t| sql_type(&t));
+    let found = Seen::type_of(bytes).map_or_else(String::new, |t| sql_type(&t));
     if found == wanted {
         format!("`{}` is {wanted}, but \"{value}\" does not fit into it", column.name)
     } else {

@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BooleanArray};
 use parking_lot::Mutex;
-use polder_diag::Diagnostic;
 use polder_run::Progress;
 
 use super::convert::{ColumnReader, CsvColumn, Misfit};
@@ -15,7 +14,7 @@ use super::split::{Broken, Dialect, Records};
 use crate::chunk::{Chunk, Chunker, RECORD_LIMIT_BYTES};
 use crate::files::{SourceFile, open, read_error};
 use crate::intake::{Origin, Rejected, Sink, Stopped};
-use crate::{IngestError, Result, codes};
+use crate::{IngestError, Result};
 
 /// What is read, and how.
 #[derive(Debug, Clone)]
@@ -235,9 +234,4 @@ fn patched(bytes: &[u8]) -> Vec<u8> {
         out.extend(std::iter::repeat_n(b'?', part.invalid().len()));
     }
     out
-}
-
-/// Two columns of one file must not become one.
-pub fn collision(file: &SourceFile, error: &polder_base::NameError) -> Diagnostic {
-    Diagnostic::error(codes::COLLISION, format!("{}: {error}", file.name)).hint("rename one of them in the file")
 }

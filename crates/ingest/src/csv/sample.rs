@@ -1,14 +1,15 @@
 //! A look at the beginning of a CSV file: its columns, and what their values look like.
 
+use std::string::FromUtf8Error;
+
 use polder_base::ColumnNames;
 use polder_diag::Diagnostic;
 
-use super::read::collision;
-use super::split::{Dialect, Records, Walk, unescape};
+use super::split::{Dialect, Field, Records, Walk, unescape};
 use crate::chunk::Chunker;
-use crate::files::{SourceFile, open, read_error};
-use crate::text::discover::Seen;
-use crate::{Result, codes};
+use crate::files::{SourceFile, collision, open, read_error};
+use crate::text::discover::{Place, Seen, shorten};
+use crate::{IngestError, Result, codes};
 
 /// The columns of one file: normalised and original names.
 #[derive(Debug, Clone)]
@@ -36,17 +37,18 @@ pub fn header(
     let end = match dialect.walk(buffer, blank, |f| fields.push(f)) {
         Walk::Record { end } => end,
         Walk::Open | Walk::Stray if named => return Err(broken_header(file).into()),
-        Walk::Open | Walk::Stray => blank,
+        Walk::Open | Walk::Stray => return Err(broken_first_record(file).into()),
     };
     if !named {
         let columns = (1..=fields.len()).map(|n| format!("column_{n}")).map(|c| (c.clone(), c)).collect();
         return Ok(Some(CsvHeader { columns }));
     }
-    let originals = fields.iter().map(|f| {
+    let original = |f: &Field| {
         let bytes = &buffer[f.start()..f.end()];
         let bytes = if f.is_escaped() { unescape(bytes) } else { bytes.to_vec() };
-        String::from_utf8_lossy(&bytes).trim().to_owned()
-    });
+        String::from_utf8(bytes).map(|name| name.trim().to_owned()).map_err(|e| IngestError::from(not_utf8(file, &e)))
+    };
+    let originals = fields.iter().map(original).collect::<Result<Vec<_>>>()?;
     let names = ColumnNames::normalise(originals).map_err(|e| collision(file, &e))?;
     chunker.skip(end);
     Ok(Some(CsvHeader { columns: names.columns }))
@@ -55,6 +57,20 @@ pub fn header(
 fn broken_header(file: &SourceFile) -> Diagnostic {
     Diagnostic::error(codes::WRONG_FORMAT, format!("{}: the header's quotes do not match", file.name))
         .hint("write `header: false` if the first line holds no column names")
+}
+
+/// Without the first record nobody knows how many columns there are.
+fn broken_first_record(file: &SourceFile) -> Diagnostic {
+    Diagnostic::error(codes::WRONG_FORMAT, format!("{}: the quotes of the first record do not match", file.name))
+}
+
+/// A name with a replacement character in it would be another column than the one that was meant.
+fn not_utf8(file: &SourceFile, error: &FromUtf8Error) -> Diagnostic {
+    let byte = error.as_bytes()[error.utf8_error().valid_up_to()];
+    let name = String::from_utf8_lossy(error.as_bytes());
+    let message =
+        format!("{}: the header is not UTF-8: byte 0x{byte:02x} in the column `{}`", file.name, shorten(&name));
+    Diagnostic::error(codes::WRONG_FORMAT, message).hint("convert the file: `iconv -f LATIN1 -t UTF-8`")
 }
 
 fn refuse_other_encodings(buffer: &[u8], file: &SourceFile) -> Result<()> {
@@ -98,21 +114,21 @@ pub fn sample(
         }
         let records = Records::split(dialect, &chunk.bytes, chunk.line, sample.seen.len());
         let wanted = usize::try_from(max_rows - sample.rows).unwrap_or(usize::MAX).min(records.rows());
-        sample.look(&chunk.bytes, &records, wanted, nulls);
+        sample.look(file, &chunk.bytes, &records, wanted, nulls);
         sample.rows += wanted as u64;
     }
     Ok(Some(sample))
 }
 
 impl CsvSample {
-    fn look(&mut self, bytes: &[u8], records: &Records, rows: usize, nulls: &[Vec<u8>]) {
+    fn look(&mut self, file: &SourceFile, bytes: &[u8], records: &Records, rows: usize, nulls: &[Vec<u8>]) {
         for row in 0..rows {
             let fields = &records.fields[row * records.width..(row + 1) * records.width];
             for (field, seen) in fields.iter().zip(&mut self.seen) {
                 let value = &bytes[field.start()..field.end()];
                 let null = value.is_empty() || (!field.is_quoted() && nulls.iter().any(|n| n == value));
                 if !null {
-                    seen.add(value, records.lines[row]);
+                    seen.add(value, Place { file: &file.name, line: records.lines[row] });
                 }
             }
         }

@@ -263,6 +263,8 @@ impl Records {
                     (start, line) = (start + 2, line + 1);
                     continue;
                 }
+                // A blank line as well, at the end of the file.
+                [b'\r'] => return,
                 _ => {}
             }
             let mark = self.fields.len();
@@ -348,6 +350,14 @@ mod tests {
         assert_eq!(rows, [["1", "2"], ["7", "8"]]);
         let told: Vec<_> = broken.iter().map(|b| (b.line, b.reason.as_str())).collect();
         assert_eq!(told, [(2, "1 field, 2 expected"), (3, "3 fields, 2 expected")]);
+    }
+
+    #[test]
+    fn a_lone_return_at_the_end_is_a_blank_line() {
+        for text in ["1,2\n\r", "1,\"2\"\n\r"] {
+            let (rows, _, broken) = rows(text, 2);
+            assert_eq!((rows.len(), broken), (1, vec![]), "{text:?}");
+        }
     }
 
     #[test]

@@ -24,6 +24,8 @@ const LATER_ROWS: u64 = 1_000;
 #[derive(Debug, Default)]
 pub struct Discovery {
     pub columns: Vec<Found>,
+    /// There is something to read or to reject, even where no column was found.
+    pub has_records: bool,
     pub notes: Vec<String>,
 }
 
@@ -90,7 +92,11 @@ fn in_csv(files: &[SourceFile], stream: &FileStream) -> Result<Discovery> {
             columns.get(name, original, Seen::default).merge(seen);
         }
     }
-    Ok(Discovery { columns: columns.found(|seen| Evidence::Text(Box::new(seen))), notes: told_empty(&empty) })
+    Ok(Discovery {
+        columns: columns.found(|seen| Evidence::Text(Box::new(seen))),
+        has_records: empty.len() < files.len(),
+        notes: told_empty(&empty),
+    })
 }
 
 fn told_empty(files: &[&SourceFile]) -> Vec<String> {
@@ -110,8 +116,7 @@ fn in_json(files: &[SourceFile], thoroughly: bool) -> Result<Discovery> {
             n if n < SAMPLE_FILES => SAMPLE_ROWS,
             _ => LATER_ROWS,
         };
-        let seen = json::sample(file, &mut whole, rows)?;
-        if seen == 0 && file.size_bytes == 0 {
+        if json::sample(file, &mut whole, rows)? == 0 {
             empty.push(file);
         }
     }
@@ -126,7 +131,11 @@ fn in_json(files: &[SourceFile], thoroughly: bool) -> Result<Discovery> {
         comment: None,
         evidence: Evidence::Json(Box::new(shape)),
     };
-    Ok(Discovery { columns: names.columns.into_iter().zip(fields).map(found).collect(), notes: told_empty(&empty) })
+    Ok(Discovery {
+        columns: names.columns.into_iter().zip(fields).map(found).collect(),
+        has_records: empty.len() < files.len(),
+        notes: told_empty(&empty),
+    })
 }
 
 fn in_parquet(files: &[SourceFile]) -> Result<Discovery> {
@@ -149,5 +158,6 @@ fn in_parquet(files: &[SourceFile]) -> Result<Discovery> {
             known.0 = column.data_type;
         }
     }
-    Ok(Discovery { columns: columns.found(|(data_type, _)| Evidence::Exact(data_type)), notes: Vec::new() })
+    let columns = columns.found(|(data_type, _)| Evidence::Exact(data_type));
+    Ok(Discovery { columns, has_records: true, notes: Vec::new() })
 }

@@ -84,18 +84,32 @@ fn matching(project: &Path, absolute: &Path, pattern: &str, span: &Span) -> Resu
     let below = absolute.strip_prefix(&folder).unwrap_or(absolute).to_string_lossy().into_owned();
     let glob = globset::GlobBuilder::new(&below).literal_separator(true).build().map_err(wrong)?.compile_matcher();
     let mut found = BTreeMap::new();
-    walk(&folder, &mut |path, metadata| {
-        let relative = path.strip_prefix(&folder).unwrap_or(path);
-        if glob.is_match(relative) {
-            found.insert(path.to_owned(), source_file(project, path.to_owned(), metadata));
+    walk(&folder, &mut |path| {
+        if glob.is_match(path.strip_prefix(&folder).unwrap_or(path))
+            && let Some(metadata) = metadata_of(path)?
+        {
+            found.insert(path.to_owned(), source_file(project, path.to_owned(), &metadata));
         }
+        Ok(())
     })?;
     Ok(found.into_values().collect())
 }
 
-/// Calls `visit` for each file below `folder`. Links to files are followed, links to folders are not: they could lead
-/// back.
-fn walk(folder: &Path, visit: &mut dyn FnMut(&Path, &std::fs::Metadata)) -> Result<()> {
+/// What there is to know of a file that a pattern names; `None`: it is none, or gone since its folder was read.
+fn metadata_of(path: &Path) -> Result<Option<std::fs::Metadata>> {
+    match std::fs::metadata(path) {
+        Ok(metadata) => Ok(Some(metadata).filter(std::fs::Metadata::is_file)),
+        // Somebody put it there to be read.
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound && path.is_symlink() => {
+            Err(IngestError::permanent(format!("cannot read {}: the link leads nowhere", path.display())))
+        }
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(cannot_read(path, &e)),
+    }
+}
+
+/// Calls `visit` for whatever is no folder below `folder`. Links to folders are not followed: they could lead back.
+fn walk(folder: &Path, visit: &mut dyn FnMut(&Path) -> Result<()>) -> Result<()> {
     let entries = match std::fs::read_dir(folder) {
         Ok(entries) => entries,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
@@ -109,10 +123,8 @@ fn walk(folder: &Path, visit: &mut dyn FnMut(&Path, &std::fs::Metadata)) -> Resu
         let (path, kind) = (entry.path(), entry.file_type().map_err(|e| cannot_read(folder, &e))?);
         if kind.is_dir() {
             walk(&path, visit)?;
-        } else if let Ok(metadata) = std::fs::metadata(&path)
-            && metadata.is_file()
-        {
-            visit(&path, &metadata);
+        } else {
+            visit(&path)?;
         }
     }
     Ok(())

@@ -7,4 +7,4 @@ pub mod step;
 
 pub use discover::{Discovery, discover, nulls};
 pub use find::{SourceFile, find_files};
-pub use open::{is_compressed, open, read_error};
+pub use open::{FETCH_AGAIN, collision, is_compressed, open, read_error};

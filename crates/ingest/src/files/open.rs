@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::sync::Arc;
 
+use polder_base::NameError;
 use polder_diag::Diagnostic;
 use polder_run::Progress;
 
@@ -13,6 +14,9 @@ use crate::{IngestError, Result, codes};
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 const ZSTD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 const BUFFER_BYTES: usize = 64 * 1024;
+
+/// What mends a file that broke on its way.
+pub const FETCH_AGAIN: &str = "fetch the file again; nothing of it was taken in";
 
 /// Opens a file, looking at its first bytes rather than at its name. `progress` counts the bytes of the file itself.
 pub fn open(file: &SourceFile, progress: Option<&Arc<Progress>>) -> Result<Box<dyn Read + Send>> {
@@ -50,8 +54,12 @@ pub fn read_error(file: &SourceFile, error: &io::Error) -> IngestError {
 }
 
 fn damaged(file: &SourceFile, error: &io::Error) -> Diagnostic {
-    Diagnostic::error(codes::DAMAGED, format!("{} is damaged or cut off: {error}", file.name))
-        .hint("fetch the file again; nothing of it was taken in")
+    Diagnostic::error(codes::DAMAGED, format!("{} is damaged or cut off: {error}", file.name)).hint(FETCH_AGAIN)
+}
+
+/// Two columns of one file must not become one.
+pub fn collision(file: &SourceFile, error: &NameError) -> Diagnostic {
+    Diagnostic::error(codes::COLLISION, format!("{}: {error}", file.name)).hint("rename one of them in the file")
 }
 
 struct Counted<R> {

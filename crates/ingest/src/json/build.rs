@@ -241,7 +241,9 @@ impl Column {
             Next::Object => "an object",
             Next::List => "a list",
         };
-        Refusal::Misfit(format!("`{}` is {}, but {} is {found}", self.path, sql_type(&self.data_type), shorten(text)))
+        let quote = if next == Next::String { "\"" } else { "" };
+        let (path, is, text) = (&self.path, sql_type(&self.data_type), shorten(text));
+        Refusal::Misfit(format!("`{path}` is {is}, but {quote}{text}{quote} is {found}"))
     }
 
     pub fn finish(self) -> std::result::Result<ArrayRef, ArrowError> {

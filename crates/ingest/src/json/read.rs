@@ -8,11 +8,12 @@ use parking_lot::Mutex;
 use polder_run::Progress;
 
 use super::build::{Column, Record, Refusal};
-use super::parse::{Json, Next};
+use super::parse::{Json, Malformed, Next};
 use super::shape::Shape;
 use crate::chunk::{Chunk, Chunker, Lines};
 use crate::files::{SourceFile, open, read_error};
 use crate::intake::{Origin, Rejected, Sink, Stopped};
+use crate::text::discover::Place;
 use crate::{IngestError, Result, codes};
 use polder_diag::Diagnostic;
 
@@ -116,7 +117,11 @@ fn parse(plan: &JsonPlan, chunk: Chunk, name: Arc<str>, sink: &Sink) -> Result<(
             Ok(text) if text.trim_ascii().is_empty() => continue,
             Ok(text) => match take(&mut record, text, keep.len() + 1) {
                 Ok(()) => None,
-                Err(Refusal::UnknownKey) => return Err(sink.intake().fail(IngestError::UnknownKeys)),
+                // Only of a sound record the key can be learned: a torn one would be asked about for ever.
+                Err(Refusal::UnknownKey) => match sound(text) {
+                    Ok(()) => return Err(sink.intake().fail(IngestError::UnknownKeys)),
+                    Err(m) => Some(m.to_string()),
+                },
                 Err(Refusal::Malformed(m)) => Some(m.to_string()),
                 Err(Refusal::Misfit(reason)) => Some(reason),
             },
@@ -166,29 +171,38 @@ fn take(record: &mut Record, text: &str, row: usize) -> Result<(), Refusal> {
     Ok(json.end()?)
 }
 
-/// Looks at the first `max_rows` records of a file. Broken ones are left for reading to reject.
+/// Looks at the first `max_rows` records of a file, and says how many there were. Broken ones are among them; they are
+/// left for reading to reject.
 pub fn sample(file: &SourceFile, shape: &mut Shape, max_rows: u64) -> Result<u64> {
     let mut chunker = open_lines(file, None)?;
     let mut rows = 0;
     while rows < max_rows {
         let Some(chunk) = chunker.next_chunk().map_err(|e| read_error(file, &e))? else { break };
         if chunk.oversized {
+            rows += 1;
             continue;
         }
-        for (line, position) in lines_of(&chunk).take(usize::try_from(max_rows - rows).unwrap_or(usize::MAX)) {
-            rows += look(line, shape, position);
+        let records = lines_of(&chunk).filter(|(line, _)| !line.trim_ascii().is_empty());
+        for (line, position) in records.take(usize::try_from(max_rows - rows).unwrap_or(usize::MAX)) {
+            look(line, shape, &file.name, position);
+            rows += 1;
         }
     }
     Ok(rows)
 }
 
-fn look(line: &[u8], shape: &mut Shape, position: u64) -> u64 {
-    let Ok(text) = std::str::from_utf8(line) else { return 0 };
-    let mut whole = Json::new(text);
-    let sound = whole.next() == Ok(Next::Object) && whole.raw().is_ok() && whole.end().is_ok();
-    if !sound {
-        return 0;
+fn look(line: &[u8], shape: &mut Shape, file: &Arc<str>, position: u64) {
+    let Ok(text) = std::str::from_utf8(line) else { return };
+    if Json::new(text).next() == Ok(Next::Object) && sound(text).is_ok() {
+        // The record is sound, so that looking at it cannot fail half way and leave a false trace.
+        let _ = shape.look(&mut Json::new(text), Place { file, line: position });
     }
-    // The record is sound, so that looking at it cannot fail half way and leave a false trace.
-    u64::from(shape.look(&mut Json::new(text), position).is_ok())
+}
+
+/// Whether a text is one JSON value from end to end.
+fn sound(text: &str) -> Result<(), Malformed> {
+    let mut json = Json::new(text);
+    json.next()?;
+    json.raw()?;
+    json.end()
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field, Fields};
 
 use super::parse::{Json, Malformed, Next};
-use crate::text::discover::Seen;
+use crate::text::discover::{Place, Seen};
 use crate::types::list_of;
 
 /// An object with more keys than this is a map with keys of its own making, not a record: it is kept as JSON text.
@@ -40,7 +40,7 @@ impl Counts {
 
 impl Shape {
     /// Looks at the value that comes next.
-    pub fn look(&mut self, json: &mut Json<'_>, line: u64) -> Result<(), Malformed> {
+    pub fn look(&mut self, json: &mut Json<'_>, place: Place<'_>) -> Result<(), Malformed> {
         match json.next()? {
             Next::Null => json.null()?,
             Next::Boolean => {
@@ -48,26 +48,26 @@ impl Shape {
                 self.counts.booleans += 1;
             }
             Next::Number => {
-                self.numbers.add(json.number()?.as_bytes(), line);
+                self.numbers.add(json.number()?.as_bytes(), place);
                 self.counts.numbers += 1;
             }
             Next::String => {
-                self.texts.add(json.string()?.as_bytes(), line);
+                self.texts.add(json.string()?.as_bytes(), place);
                 self.counts.texts += 1;
             }
-            Next::Object => self.look_at_object(json, line)?,
-            Next::List => self.look_at_list(json, line)?,
+            Next::Object => self.look_at_object(json, place)?,
+            Next::List => self.look_at_list(json, place)?,
         }
         Ok(())
     }
 
-    fn look_at_object(&mut self, json: &mut Json<'_>, line: u64) -> Result<(), Malformed> {
+    fn look_at_object(&mut self, json: &mut Json<'_>, place: Place<'_>) -> Result<(), Malformed> {
         self.counts.objects += 1;
         json.enter()?;
         let mut first = true;
         while let Some(key) = json.next_key(first)? {
             first = false;
-            self.field(&key).look(json, line)?;
+            self.field(&key).look(json, place)?;
         }
         Ok(())
     }
@@ -84,14 +84,14 @@ impl Shape {
         &mut self.fields[at].1
     }
 
-    fn look_at_list(&mut self, json: &mut Json<'_>, line: u64) -> Result<(), Malformed> {
+    fn look_at_list(&mut self, json: &mut Json<'_>, place: Place<'_>) -> Result<(), Malformed> {
         self.counts.lists += 1;
         json.enter()?;
         let item = self.item.get_or_insert_default();
         let mut first = true;
         while json.next_item(first)? {
             first = false;
-            item.look(json, line)?;
+            item.look(json, place)?;
         }
         Ok(())
     }
@@ -161,6 +161,19 @@ impl Shape {
         (total, misfits)
     }
 
+    /// The first number or text that a column of this type cannot take, with its place: for messages.
+    pub fn first_misfit(&self, data_type: &DataType) -> Option<String> {
+        // A text never fits a number, whatever it looks like.
+        let any = DataType::Null;
+        let (numbers, texts) = match data_type {
+            DataType::Date32 | DataType::Timestamp(..) | DataType::Time64(_) => (&any, data_type),
+            DataType::Boolean | DataType::List(_) | DataType::Struct(_) => (&any, &any),
+            _ => (data_type, &any),
+        };
+        let found = [self.numbers.first_misfit(numbers), self.texts.first_misfit(texts)];
+        found.into_iter().flatten().min().map(ToString::to_string)
+    }
+
     fn lacks_place_for(&self, field: &Field) -> bool {
         let Some(at) = self.index.get(field.name()) else { return false };
         let (values, wrong) = self.fields[*at].1.misfits(field.data_type());
@@ -183,7 +196,7 @@ mod tests {
     fn found(lines: &[&str]) -> String {
         let mut shape = Shape::default();
         for (i, line) in lines.iter().enumerate() {
-            shape.look(&mut Json::new(line), i as u64 + 1).unwrap();
+            shape.look(&mut Json::new(line), Place { file: &"e.jsonl".into(), line: i as u64 + 1 }).unwrap();
         }
         shape.data_type().map_or_else(|| "nothing".to_owned(), |t| sql_type(&t))
     }

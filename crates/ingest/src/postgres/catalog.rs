@@ -75,7 +75,7 @@ const COLUMNS: &str = "
     SELECT a.attname::text,
            CASE WHEN t.typtype = 'd' THEN t.typbasetype ELSE t.oid END::int8,
            CASE WHEN t.typtype = 'd' THEN t.typtypmod ELSE a.atttypmod END,
-           CASE WHEN t.typtype = 'd' THEN b.typelem WHEN t.typcategory = 'A' THEN t.typelem ELSE 0 END::int8,
+           CASE WHEN t.typtype = 'd' THEN coalesce(b.typelem, 0) WHEN t.typcategory = 'A' THEN t.typelem ELSE 0 END::int8,
            format_type(a.atttypid, a.atttypmod),
            a.attnotnull,
            col_description(a.attrelid, a.attnum)

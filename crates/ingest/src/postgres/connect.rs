@@ -69,7 +69,9 @@ impl Server {
 
     fn connect_error(&self, error: &sqlx::Error) -> IngestError {
         let diagnostic = |message: String, hint: &str| {
-            IngestError::from(Diagnostic::error(codes::LOGIN, message).at(self.span.clone(), "").hint(hint.to_owned()))
+            IngestError::refused(
+                Diagnostic::error(codes::LOGIN, message).at(self.span.clone(), "").hint(hint.to_owned()),
+            )
         };
         let code = database_error(error).map(PgDatabaseError::code);
         match (code, error) {
@@ -101,14 +103,18 @@ impl Server {
         if let Some(db) = database_error(error) {
             let message = format!("{place}: {}", db.message());
             return match db.code() {
-                "42501" => Diagnostic::error(codes::PERMISSION, message)
-                    .at(self.span.clone(), "")
-                    .hint(format!("grant it: `GRANT SELECT ON … TO {}`", self.options.get_username()))
-                    .into(),
+                "42501" => IngestError::refused(
+                    Diagnostic::error(codes::PERMISSION, message)
+                        .at(self.span.clone(), "")
+                        .hint(format!("grant it: `GRANT SELECT ON … TO {}`", self.options.get_username())),
+                ),
                 code => IngestError::Environment { transient: is_transient(code), message },
             };
         }
         match error {
+            sqlx::Error::Io(io) if io.kind() == std::io::ErrorKind::UnexpectedEof => {
+                IngestError::transient(format!("{place}: the server has closed the connection"))
+            }
             sqlx::Error::Io(io) => IngestError::transient(format!("{place}: the connection is gone: {io}")),
             sqlx::Error::Protocol(what) => IngestError::permanent(format!("{place}: unexpected answer: {what}")),
             other => IngestError::permanent(format!("{place}: {}", cause(other))),

@@ -28,7 +28,8 @@ pub struct FullCursor {
     pub content: Content,
 }
 
-/// The greatest value that was read, and the rows that had it: others with the same value may follow.
+/// The greatest value that was read, and the boundary, the rows that had it: others with the same value may follow. With
+/// a lag, the boundary is all rows that are less than the lag behind that value.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct IncrementalCursor {
     pub version: u32,

@@ -412,7 +412,7 @@ mod tests {
             numeric(&number(&[], 0, 0xc000, 0), 18, 2),
             Err(Refusal::Value("NaN is no decimal number".to_owned()))
         );
-        assert_eq!(numeric(&number(&[1], 100, 0, 0), 38, 9).is_err(), true);
+        assert!(numeric(&number(&[1], 100, 0, 0), 38, 9).is_err());
         assert_eq!(numeric(&[0, 1, 0], 38, 9), Err(Refusal::Form));
     }
 

@@ -15,7 +15,7 @@ use crate::plan::row_schema;
 use crate::{IngestError, Result};
 
 pub async fn run(landing: &Landing<'_>, reader: Reader) -> Result<StepReport> {
-    let before = match landing.cursor_value::<PgCursor>()? {
+    let before = match landing.cursor_value::<PgCursor>(VERSION)? {
         Some(PgCursor::Full(cursor)) => Some(cursor),
         _ => None,
     };

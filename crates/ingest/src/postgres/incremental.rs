@@ -3,11 +3,15 @@
 //! Rows that have the very value of the cursor may come after it was read (two orders in one microsecond, a date as
 //! cursor). So rows are read *from* the cursor on, and those that were read before are recognised by their hashes: they
 //! are neither lost nor doubled.
+//!
+//! With a lag, rows may come behind the cursor as well: what holds for the rows at the cursor's value then holds for all
+//! that are less than the lag behind it.
 
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 use polder_diag::Diagnostic;
+use polder_project::Lag;
 use polder_run::StepReport;
 use sqlx::{AssertSqlSafe, Row};
 
@@ -15,6 +19,7 @@ use super::Reader;
 use super::catalog::{PgColumn, literal, quote};
 use super::copy::{copy_each, copy_rows};
 use super::cursor::{Boundary, IncrementalCursor, Known, OldColumns, PgCursor, VERSION, signature};
+use super::lag::Behind;
 use super::types::{can_be_cursor, may_be_infinite};
 use crate::hash::{Content, hash};
 use crate::intake::{Intake, Rejected, Sink, Stopped};
@@ -27,10 +32,13 @@ struct Task {
     /// The cursor column, quoted, and its type.
     column: String,
     column_type: String,
+    /// The type has infinite values, which are not read.
+    infinite: bool,
+    behind: Option<Behind>,
     last: Option<IncrementalCursor>,
     /// The greatest value there is; `None` when no row is at or beyond the cursor.
     greatest: Option<String>,
-    /// Rows at the boundary that are in the table already.
+    /// Rows at the boundary, or behind it by less than the lag, that are in the table already.
     known: Known,
     old: OldColumns,
     /// `>` instead of `>=`: nothing at the boundary has changed.
@@ -40,18 +48,18 @@ struct Task {
     reject: Option<String>,
 }
 
-pub async fn run(landing: &Landing<'_>, mut reader: Reader, cursor: &str) -> Result<StepReport> {
+pub async fn run(landing: &Landing<'_>, mut reader: Reader, cursor: &str, lag: Option<Lag>) -> Result<StepReport> {
     let column = cursor_column(landing, &reader, cursor)?.clone();
-    let (last, mode) = match landing.cursor_value::<PgCursor>()? {
+    let behind = lag.map(|lag| Behind::new(landing, &column, lag)).transpose().map_err(IngestError::Data)?;
+    let (last, mode) = match landing.cursor_value::<PgCursor>(VERSION)? {
         Some(PgCursor::Incremental(last)) if last.column == column.name => (Some(last), Mode::Append),
         Some(PgCursor::Incremental(last)) => return Err(other_column(landing, &last.column, cursor).into()),
         // The table was read in full until now: its rows are all there, and must not come twice.
         Some(PgCursor::Full(_)) => (None, Mode::Replace),
-        None if landing.full_refresh => (None, Mode::Replace),
-        None => (None, Mode::Append),
+        None => (None, landing.first_mode()?),
     };
     let mut notes = reader.plan.notes.clone();
-    let task = prepare(landing, &mut reader, &column, last).await?;
+    let task = prepare(landing, &mut reader, &column, behind, last).await?;
     if mode == Mode::Append && landing.table.is_some() && task.has_nothing_to_read() {
         return Ok(StepReport { unchanged: true, ..StepReport::default() });
     }
@@ -69,10 +77,10 @@ pub async fn run(landing: &Landing<'_>, mut reader: Reader, cursor: &str) -> Res
     let written = value.clone();
     let cursor = move |_: &Intake| {
         let boundary = next.lock();
-        let (content, rows) = match &before {
-            // Nothing at or beyond the boundary was read: it is what it was.
-            Some(last) if boundary.content() == Content::default() => (last.boundary, last.rows.clone()),
-            _ => (boundary.content(), boundary.rows()),
+        let (columns, content, rows) = match before.clone() {
+            // Nothing at or beyond the boundary was read: it is what it was, hashed over the columns of then.
+            Some(last) if boundary.content() == Content::default() => (last.columns, last.boundary, last.rows),
+            _ => (columns, boundary.content(), boundary.rows()),
         };
         let now = IncrementalCursor {
             version: VERSION,
@@ -139,11 +147,14 @@ async fn prepare(
     landing: &Landing<'_>,
     reader: &mut Reader,
     column: &PgColumn,
+    behind: Option<Behind>,
     last: Option<IncrementalCursor>,
 ) -> Result<Task> {
     let mut task = Task {
         column: quote(&column.name),
         column_type: column.type_name.clone(),
+        infinite: may_be_infinite(column),
+        behind,
         greatest: None,
         known: Known::default(),
         old: OldColumns::Same,
@@ -152,8 +163,8 @@ async fn prepare(
         reject: None,
         last,
     };
-    task.greatest = greatest(reader, column, &task).await?;
-    if !column.not_null || may_be_infinite(column) {
+    task.greatest = greatest(reader, &task).await?;
+    if !column.not_null || task.infinite {
         unreadable_rows(landing, reader, column, &mut task).await?;
     }
     recognise(landing, reader, &mut task).await?;
@@ -161,11 +172,11 @@ async fn prepare(
 }
 
 /// The greatest value, when it is not below the cursor.
-async fn greatest(reader: &mut Reader, column: &PgColumn, task: &Task) -> Result<Option<String>> {
+async fn greatest(reader: &mut Reader, task: &Task) -> Result<Option<String>> {
     let name = &task.column;
     let mut conditions = vec![format!("{name} IS NOT NULL")];
-    conditions.extend(may_be_infinite(column).then(|| format!("isfinite({name})")));
-    conditions.extend(task.from_last(">="));
+    conditions.extend(task.infinite.then(|| format!("isfinite({name})")));
+    conditions.extend(task.last_value().map(|last| format!("{name} >= {}", task.value_literal(last))));
     let sql = format!("SELECT max({name})::text FROM {} WHERE {}", reader.table.quoted(), conditions.join(" AND "));
     let row = sqlx::query(AssertSqlSafe(sql)).fetch_one(&mut reader.connection).await;
     row.and_then(|row| row.try_get(0)).map_err(|e| reader.server.error(&e))
@@ -176,35 +187,45 @@ impl Task {
         format!("{}::{}", literal(value), self.column_type)
     }
 
-    /// `"at" >= '…'::timestamptz`; nothing on the first read.
-    fn from_last(&self, comparison: &str) -> Option<String> {
-        let last = self.last.as_ref()?.value.as_ref()?;
-        Some(format!("{} {comparison} {}", self.column, self.value_literal(last)))
+    /// Nothing on the first read.
+    fn last_value(&self) -> Option<&str> {
+        self.last.as_ref()?.value.as_deref()
+    }
+
+    /// From where on rows may still come while the cursor stands at a value, as SQL.
+    fn start(&self, value: &str) -> String {
+        self.behind.as_ref().map_or_else(|| self.value_literal(value), |behind| behind.of(value))
+    }
+
+    /// Up to where rows are read; `None`: there is nothing to read.
+    fn end(&self) -> Option<&str> {
+        self.greatest.as_deref().or_else(|| self.last_value().filter(|_| self.behind.is_some()))
     }
 
     fn has_nothing_to_read(&self) -> bool {
         let known_unread = self.last.as_ref().is_some_and(|l| l.unread == self.unread);
-        self.last.is_some() && known_unread && self.greatest.is_none()
+        self.last.is_some() && known_unread && self.end().is_none()
     }
 
+    /// Two more columns say of each row whether it may have been read before, and whether it is at the new boundary.
     fn select(&self, reader: &Reader) -> String {
-        let at = |value: Option<&String>| match value {
-            Some(value) => format!("({} = {})", self.column, self.value_literal(value)),
-            None => "false".to_owned(),
-        };
-        let last = self.last.as_ref().and_then(|l| l.value.as_ref());
+        let column = &self.column;
+        let or_false = |condition: Option<String>| condition.unwrap_or_else(|| "false".to_owned());
+        let read_before = self.last_value().map(|last| format!("({column} <= {})", self.value_literal(last)));
+        let at_boundary = self.end().map(|end| format!("({column} >= {})", self.start(end)));
         let mut conditions: Vec<String> = Vec::new();
-        conditions.extend(self.from_last(if self.beyond_only { ">" } else { ">=" }));
-        // The greatest value bounds the read: infinity and NULL are beyond it.
-        conditions.extend(self.greatest.as_ref().map(|g| format!("{} <= {}", self.column, self.value_literal(g))));
-        if self.greatest.is_none() {
-            conditions.push("false".to_owned());
-        }
+        conditions.extend(self.last_value().map(|last| match self.beyond_only {
+            true => format!("{column} > {}", self.value_literal(last)),
+            false => format!("{column} >= {}", self.start(last)),
+        }));
+        conditions.extend(self.infinite.then(|| format!("isfinite({column})")));
+        // NULL is beyond any end.
+        conditions.push(or_false(self.end().map(|end| format!("{column} <= {}", self.value_literal(end)))));
         format!(
             "COPY (SELECT {}, {}, {} FROM {} WHERE {}) TO STDOUT (FORMAT binary)",
             reader.select_list(),
-            at(last),
-            at(self.greatest.as_ref()),
+            or_false(read_before),
+            or_false(at_boundary),
             reader.table.quoted(),
             conditions.join(" AND ")
         )
@@ -215,13 +236,19 @@ impl Task {
 async fn recognise(landing: &Landing<'_>, reader: &mut Reader, task: &mut Task) -> Result<()> {
     let Some(last) = task.last.clone().filter(|l| l.value.is_some()) else { return Ok(()) };
     task.old = OldColumns::find(&last.columns, &signature(&reader.readings));
-    let keyed = !landing.stream.key.is_empty();
+    let (keyed, lagging) = (!landing.stream.key.is_empty(), task.behind.is_some());
     match (last.known_rows(), &task.old) {
-        (Some(known), OldColumns::Same | OldColumns::At(_)) => task.known = known,
+        // Behind the cursor, only a row that alone has its key can be left out: of several, the newest must win.
+        (Some(known), OldColumns::Same | OldColumns::At(_)) if !lagging || landing.unique => task.known = known,
+        (_, old) if lagging => {
+            let stands = task.greatest.as_ref().is_none_or(|greatest| last.value.as_ref() == Some(greatest));
+            task.beyond_only =
+                stands && !matches!(old, OldColumns::Lost) && boundary_now(reader, task, old).await? == last.boundary;
+        }
         // Rows with a key may come twice: the later takes the earlier's place.
         _ if keyed => {}
         (_, OldColumns::Lost) => return Err(cannot_tell(landing, "its columns have changed since").into()),
-        (None, old) => {
+        (_, old) => {
             let now = boundary_now(reader, task, old).await?;
             if now != last.boundary {
                 return Err(cannot_tell(landing, &format!("{} rows had it", last.boundary.rows)).into());
@@ -240,11 +267,12 @@ fn cannot_tell(landing: &Landing<'_>, why: &str) -> Diagnostic {
         .hint("give the stream a `key`, so that rows may come twice, or read everything anew with `--full-refresh`")
 }
 
-/// The rows that have the last value now, hashed as they were then.
+/// The rows at the last boundary as they are now, hashed as they were then.
 async fn boundary_now(reader: &mut Reader, task: &Task, old: &OldColumns) -> Result<Content> {
-    let Some(at_last) = task.from_last("=") else { return Ok(Content::default()) };
-    let (list, table) = (reader.select_list(), reader.table.quoted());
-    let statement = format!("COPY (SELECT {list} FROM {table} WHERE {at_last}) TO STDOUT (FORMAT binary)");
+    let Some(last) = task.last_value() else { return Ok(Content::default()) };
+    let (list, table, column) = (reader.select_list(), reader.table.quoted(), &task.column);
+    let condition = format!("{column} >= {} AND {column} <= {}", task.start(last), task.value_literal(last));
+    let statement = format!("COPY (SELECT {list} FROM {table} WHERE {condition}) TO STDOUT (FORMAT binary)");
     let count = reader.readings.len();
     let mut content = Content::default();
     copy_each(&reader.server, &mut reader.connection, &statement, |tuple| {
@@ -258,7 +286,7 @@ async fn boundary_now(reader: &mut Reader, task: &Task, old: &OldColumns) -> Res
 /// count as rejected records, and go to quarantine once.
 async fn unreadable_rows(landing: &Landing<'_>, reader: &mut Reader, column: &PgColumn, task: &mut Task) -> Result<()> {
     let name = &task.column;
-    let infinite = may_be_infinite(column).then(|| format!(" OR NOT isfinite({name})")).unwrap_or_default();
+    let infinite = if may_be_infinite(column) { format!(" OR NOT isfinite({name})") } else { String::new() };
     let condition = format!("({name} IS NULL{infinite})");
     let statement = reject_statement(reader, &condition);
     copy_each(&reader.server, &mut reader.connection, &statement, |tuple| task.unread.add(hash(tuple.bytes))).await?;
@@ -302,11 +330,11 @@ async fn read_rows(reader: &mut Reader, task: Task, boundary: &mut Boundary, sin
     let count = reader.readings.len();
     let readings = Arc::clone(&reader.readings);
     copy_rows(&reader.server, &mut reader.connection, &statement, &readings, sink, |tuple| {
-        let (at_last, at_greatest) = (tuple.is_true(count), tuple.is_true(count + 1));
-        if at_greatest {
+        let (read_before, at_boundary) = (tuple.is_true(count), tuple.is_true(count + 1));
+        if at_boundary {
             boundary.add(hash(tuple.head(count)));
         }
-        !(at_last && old.hash(tuple, count).is_some_and(|row| known.take(row)))
+        !(read_before && old.hash(tuple, count).is_some_and(|row| known.take(row)))
     })
     .await?;
     let Some(statement) = reject else { return Ok(()) };

@@ -10,6 +10,7 @@ mod cursor;
 mod decode;
 mod full;
 mod incremental;
+mod lag;
 mod types;
 
 use std::sync::Arc;
@@ -47,7 +48,7 @@ pub async fn run(mut landing: Landing<'_>, url: &str) -> Result<StepReport> {
     landing.unique = is_unique(&table, &readings, &landing.stream.key);
     let reader = Reader { server, connection, table, readings: readings.into(), plan };
     match &landing.stream.read {
-        ReadMode::Incremental { cursor } => incremental::run(&landing, reader, cursor).await,
+        ReadMode::Incremental { cursor, lag } => incremental::run(&landing, reader, cursor, *lag).await,
         ReadMode::Full | ReadMode::Files(_) => full::run(&landing, reader).await,
     }
 }
@@ -60,7 +61,9 @@ fn is_unique(table: &PgTable, readings: &[Reading], key: &[String]) -> bool {
 
 fn readings(landing: &Landing<'_>, table: &PgTable) -> Result<(Vec<Reading>, Plan)> {
     let names = ColumnNames::normalise(table.columns.iter().map(|c| &c.name)).map_err(|e| {
-        Diagnostic::error(codes::COLLISION, format!("{}: {e}", table.quoted())).at(landing.stream.span.clone(), "")
+        Diagnostic::error(codes::COLLISION, format!("{}: {e}", table.quoted()))
+            .at(landing.stream.span.clone(), "")
+            .hint("rename one of them in the database")
     })?;
     let found: Vec<Found> = names
         .columns

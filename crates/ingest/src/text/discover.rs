@@ -1,5 +1,8 @@
 //! The type of a column of text, found by looking at a sample of its values.
 
+use std::fmt;
+use std::sync::Arc;
+
 use arrow::datatypes::DataType;
 
 use super::value;
@@ -31,24 +34,60 @@ pub struct Seen {
     max_scale: u32,
     min_scale: Option<u32>,
     trailing_zero: bool,
-    /// The first value of each kind, and its line.
-    first: [Option<(String, u64)>; KINDS],
+    /// The first value of each kind.
+    first: [Option<First>; KINDS],
     /// Values seen before the first that is text.
     before_text: u64,
+    /// A whole file looked like another type before one came with text.
+    turned: bool,
+}
+
+/// Where a value stands.
+#[derive(Debug, Clone, Copy)]
+pub struct Place<'a> {
+    pub file: &'a Arc<str>,
+    pub line: u64,
+}
+
+/// A value, and where it stands. The order is that of the places.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct First {
+    file: Arc<str>,
+    line: u64,
+    value: String,
+}
+
+impl First {
+    fn new(bytes: &[u8], place: Place<'_>) -> Self {
+        let value = shorten(&String::from_utf8_lossy(bytes));
+        Self { file: Arc::clone(place.file), line: place.line, value }
+    }
+}
+
+impl fmt::Display for First {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{} has \"{}\"", self.file, self.line, self.value)
+    }
 }
 
 impl Seen {
     /// Takes in one value that is not NULL. `quoted` empty fields say nothing and are left out by the caller.
-    pub fn add(&mut self, bytes: &[u8], line: u64) {
+    pub fn add(&mut self, bytes: &[u8], place: Place<'_>) {
         let kind = self.look(bytes);
         let slot = kind as usize;
         if kind == Kind::Text && self.counts[slot] == 0 {
             self.before_text = self.total();
         }
         self.counts[slot] += 1;
-        if self.first[slot].is_none() {
-            self.first[slot] = Some((shorten(&String::from_utf8_lossy(bytes)), line));
-        }
+        self.first[slot].get_or_insert_with(|| First::new(bytes, place));
+    }
+
+    /// What one value by itself looks like.
+    pub fn type_of(bytes: &[u8]) -> Option<DataType> {
+        let mut seen = Self::default();
+        let kind = seen.look(bytes);
+        seen.counts[kind as usize] = 1;
+        seen.data_type()
     }
 
     /// Adds what was seen of the same column elsewhere.
@@ -56,6 +95,7 @@ impl Seen {
         let text = Kind::Text as usize;
         if self.counts[text] == 0 && other.counts[text] > 0 {
             self.before_text = self.total() + other.before_text;
+            self.turned = self.total() > 0;
         }
         for (count, more) in self.counts.iter_mut().zip(other.counts) {
             *count += more;
@@ -187,36 +227,32 @@ impl Seen {
             DataType::Date32 => kind == Date,
             DataType::Timestamp(_, None) => matches!(kind, Date | Timestamp),
             DataType::Timestamp(_, Some(_)) => kind == TimestampTz,
+            // What nothing fits: for a kind of values that a column cannot take, whatever they look like.
+            DataType::Null => false,
             // Text takes everything; other types cannot be told from a sample of text.
             _ => true,
         }
     }
 
-    /// The first value that does not fit, with its line: for messages.
-    pub fn first_misfit(&self, data_type: &DataType) -> Option<(&str, u64)> {
+    /// The first value that does not fit, with its place: for messages.
+    pub fn first_misfit(&self, data_type: &DataType) -> Option<&First> {
         let candidates = ALL.iter().filter(|k| !self.fits(**k, data_type));
-        candidates
-            .filter_map(|k| self.first[*k as usize].as_ref())
-            .min_by_key(|(_, line)| *line)
-            .map(|(v, l)| (v.as_str(), *l))
+        candidates.filter_map(|k| self.first[*k as usize].as_ref()).min()
     }
 
     /// Told when a column begins as one type and goes on as text: it is read as text, which loses nothing, but it was
     /// perhaps not meant.
     pub fn changed(&self, column: &str) -> Option<String> {
-        let (text, line) = self.first[Kind::Text as usize].as_ref()?;
+        let text = self.first[Kind::Text as usize].as_ref()?;
         let typed: Vec<Kind> = ALL.iter().copied().filter(|k| *k != Kind::Text && self.count(*k) > 0).collect();
-        if self.before_text < 10 || typed.is_empty() {
+        if (self.before_text < 10 && !self.turned) || typed.is_empty() {
             return None;
         }
         let mut others = self.clone();
         others.counts[Kind::Text as usize] = 0;
         let was = others.data_type().filter(|t| *t != DataType::Utf8)?;
-        Some(format!(
-            "`{column}` is text: after {} values of type {}, line {line} has \"{text}\"",
-            self.before_text,
-            sql_type(&was)
-        ))
+        let values = if self.before_text == 1 { "value" } else { "values" };
+        Some(format!("`{column}` is text: after {} {values} of type {}, {text}", self.before_text, sql_type(&was)))
     }
 }
 
@@ -246,8 +282,8 @@ mod tests {
 
     fn seen(values: &[&str]) -> Seen {
         let mut seen = Seen::default();
-        for (i, v) in values.iter().enumerate() {
-            seen.add(v.as_bytes(), i as u64 + 2);
+        for (v, line) in values.iter().zip(2..) {
+            seen.add(v.as_bytes(), Place { file: &"a.csv".into(), line });
         }
         seen
     }
@@ -287,8 +323,19 @@ mod tests {
         let mut values = vec!["1"; 50];
         values.extend(["abc"; 50]);
         let told = seen(&values).changed("amount").unwrap();
-        assert_eq!(told, "`amount` is text: after 50 values of type bigint, line 52 has \"abc\"");
+        assert_eq!(told, "`amount` is text: after 50 values of type bigint, a.csv:52 has \"abc\"");
         assert_eq!(seen(&["a", "1", "2"]).changed("code"), None);
+    }
+
+    #[test]
+    fn a_change_from_file_to_file_is_told_with_its_place() {
+        let mut all = seen(&["1"]);
+        all.merge(seen(&["2", "x"]));
+        assert_eq!(all.changed("n").unwrap(), "`n` is text: after 2 values of type bigint, a.csv:3 has \"x\"");
+        // The other way round it is a column of text, some of which looks like numbers.
+        let mut all = seen(&["x"]);
+        all.merge(seen(&["1"]));
+        assert_eq!(all.changed("n"), None);
     }
 
     #[test]
@@ -297,6 +344,6 @@ mod tests {
         assert_eq!(s.misfits(&DataType::Int64), (4, 2));
         assert_eq!(s.misfits(&DataType::Float64), (4, 1));
         assert_eq!(s.misfits(&DataType::Utf8), (4, 0));
-        assert_eq!(s.first_misfit(&DataType::Int64), Some(("x", 4)));
+        assert_eq!(s.first_misfit(&DataType::Int64).unwrap().to_string(), "a.csv:4 has \"x\"");
     }
 }

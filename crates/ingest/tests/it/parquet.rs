@@ -84,7 +84,8 @@ async fn damage_in_the_middle_leaves_nothing_behind() {
     let values: Vec<String> = (0..5000).map(|n| format!("value {n}")).collect();
     write(&w, "t.parquet", vec![("a", Arc::new(StringArray::from(values)))]);
     let mut bytes = std::fs::read(w.path("t.parquet")).unwrap();
-    let middle = bytes.len() / 2;
+    // The footer of a file with so many row groups is longer than its data.
+    let middle = bytes.len() / 10;
     bytes[middle..middle + 200].fill(0xff);
     w.file("t.parquet", bytes);
     let told = w.refused(&files("t.parquet", FileFormat::Parquet)).await;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use polder_project::{Connection, ReadMode, Stream};
+use polder_project::{Connection, Lag, ReadMode, Stream};
 use polder_run::Step;
 use sqlx::Connection as _;
 
@@ -21,7 +21,13 @@ fn full(table: &str) -> Stream {
 }
 
 fn incremental(cursor: &str) -> Stream {
-    stream("orders", ReadMode::Incremental { cursor: cursor.to_owned() })
+    stream("orders", ReadMode::Incremental { cursor: cursor.to_owned(), lag: None })
+}
+
+/// Merged by `id`.
+fn lagging(cursor: &str, lag: Lag) -> Stream {
+    let read = ReadMode::Incremental { cursor: cursor.to_owned(), lag: Some(lag) };
+    Stream { key: vec!["id".to_owned()], ..stream("orders", read) }
 }
 
 #[tokio::test]
@@ -84,8 +90,8 @@ async fn every_type_is_read() {
     assert_eq!(
         rows[0],
         "-1 | 2 | 9007199254740993 | 1.5 | 0.1 | 12345.67 | 0.000000001 | true | é | vc | x   | 2024-01-31 | \
-         06:00:02.500000 | 2024-01-31T10:00:00.123456 | 2024-01-31T08:00:00Z | a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11 | \
-         deadbeef | {\"a\": 1} | {\"b\": 2} | fine | 5 | 10.0.0.1 | P1DT2H | 4294967295 | [1, , 3] | [a, b c] | [1.5] | \
+         06:00:02.500 | 2024-01-31T10:00:00.123456 | 2024-01-31T08:00:00Z | a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11 | \
+         deadbeef | {\"a\": 1} | {\"b\": 2} | fine | 5 | 10.0.0.1/32 | P1DT2H | 4294967295 | [1, , 3] | [a, b c] | [1.5] | \
          {bad} | 1 | 2023-11-14T22:13:20Z"
     );
     assert!(rows[1].starts_with("0 | ∅ | ∅ | ∅ |") && rows[1].ends_with("∅ | 1 | 2023-11-14T22:13:20Z"), "{}", rows[1]);
@@ -108,7 +114,8 @@ async fn values_without_a_place_are_rejected() {
     odd.max_rejected = 5;
     let report = w.take(&odd).await;
     assert_eq!((report.rows, report.rejected), (Some(1), 5));
-    let set_aside = w.sql_over("quarantine.t", "select raw, reason from t order by raw").await;
+    let of_this_run = "select raw, reason from t where _run = (select max(_run) from t) order by raw";
+    let set_aside = w.sql_over("quarantine.t", of_this_run).await;
     assert_eq!(
         set_aside[0],
         "{\"id\":\"1\",\"n\":\"NaN\",\"at\":null,\"day\":null,\"x\":null} | `n` is decimal(38, 9), but NaN is no decimal number"
@@ -230,24 +237,129 @@ async fn many_rows_at_the_boundary_are_summed() {
     assert!(told.contains("I027") && told.contains("60002 rows had it"), "{told}");
 }
 
+/// While no row comes, the rows at the boundary stay hashed over the columns of then.
+#[tokio::test]
+async fn a_new_column_does_not_make_many_rows_at_the_boundary_unknown() {
+    let Some((w, server)) = start().await else { return };
+    server.execute("CREATE TABLE orders (id int, day date); INSERT INTO orders SELECT g, '2024-01-31' FROM generate_series(1, 60000) g").await;
+    let mut stream = incremental("day");
+    stream.max_rejected = 1;
+    w.take(&stream).await;
+    // The row without a cursor has the cursor written anew.
+    server.execute("ALTER TABLE orders ADD COLUMN extra int DEFAULT 7; INSERT INTO orders VALUES (0, NULL)").await;
+    assert_eq!((w.take(&stream).await.rejected, w.columns().await.len()), (1, 3));
+    assert!(w.take(&stream).await.unchanged);
+    server.execute("INSERT INTO orders VALUES (60001, '2024-02-01')").await;
+    assert_eq!(w.take(&stream).await.rows, Some(1));
+    assert_eq!(w.sql("select count(*), count(distinct id) from t").await, ["60001 | 60001"]);
+}
+
+/// A transaction that began earlier than another may commit later than it, with an older value.
+#[tokio::test]
+async fn rows_that_come_late_are_found_within_the_lag() {
+    let Some((w, server)) = start().await else { return };
+    server
+        .execute(
+            "CREATE TABLE orders (id int PRIMARY KEY, v text, at timestamptz NOT NULL);
+             INSERT INTO orders VALUES (1, 'a', '2024-01-31 10:00+00'), (2, 'b', '2024-01-31 11:30+00'), (3, 'c', '2024-01-31 12:00+00')",
+        )
+        .await;
+    let stream = lagging("at", Lag::Seconds(3600));
+    assert_eq!(w.take(&stream).await.rows, Some(3));
+    assert!(w.take(&stream).await.unchanged);
+    // One within the lag, one changed there without its cursor, and one that is too late.
+    server
+        .execute(
+            "INSERT INTO orders VALUES (4, 'd', '2024-01-31 11:00+00'), (5, 'e', '2024-01-31 10:59+00');
+             UPDATE orders SET v = 'bb' WHERE id = 2",
+        )
+        .await;
+    let report = w.take(&stream).await;
+    assert_eq!((report.rows, report.replaced), (Some(2), Some(1)));
+    assert_eq!(w.sql("select id, v from t order by id").await, ["1 | a", "2 | bb", "3 | c", "4 | d"]);
+    assert!(w.take(&stream).await.unchanged);
+    // The window moves with the cursor, which never goes back.
+    server.execute("INSERT INTO orders VALUES (6, 'f', '2024-01-31 12:30+00'), (7, 'g', '2024-01-31 11:45+00')").await;
+    assert_eq!(w.take(&stream).await.rows, Some(2));
+    server.execute("DELETE FROM orders WHERE id = 6; INSERT INTO orders VALUES (8, 'h', '2024-01-31 11:31+00')").await;
+    assert_eq!(w.take(&stream).await.rows, Some(1));
+    assert!(w.cursor("test.orders").await.unwrap().contains("12:30:00"));
+    assert_eq!(w.sql("select string_agg(v, '' order by id) from t").await, ["abbcdfgh"]);
+    assert!(w.take(&stream).await.unchanged);
+}
+
+/// Where the database does not keep the key unique, an older version of a row may come late.
+#[tokio::test]
+async fn of_several_rows_with_one_key_the_newest_wins_however_late_the_others_come() {
+    let Some((w, server)) = start().await else { return };
+    server
+        .execute(
+            "CREATE TABLE orders (id int, v text, at int); INSERT INTO orders VALUES (1, 'new', 100), (2, 'b', 90)",
+        )
+        .await;
+    let stream = lagging("at", Lag::Values(50));
+    w.take(&stream).await;
+    server.execute("INSERT INTO orders VALUES (1, 'old', 70), (3, 'c', 60), (4, 'lost', 49)").await;
+    w.take(&stream).await;
+    assert_eq!(w.sql("select id, v from t order by id").await, ["1 | new", "2 | b", "3 | c"]);
+    assert!(w.take(&stream).await.unchanged);
+}
+
+#[tokio::test]
+async fn a_lag_may_hold_more_rows_than_are_remembered() {
+    let Some((w, server)) = start().await else { return };
+    server
+        .execute("CREATE TABLE orders (id int PRIMARY KEY, at date); INSERT INTO orders SELECT g, '2024-01-30' FROM generate_series(1, 60000) g; INSERT INTO orders VALUES (0, '2024-01-31')")
+        .await;
+    // Part of a day is a day.
+    let stream = lagging("at", Lag::Seconds(60));
+    assert_eq!(w.take(&stream).await.rows, Some(60_001));
+    assert!(w.cursor("test.orders").await.unwrap().len() < 1000);
+    assert!(w.take(&stream).await.unchanged);
+    server.execute("INSERT INTO orders VALUES (60001, '2024-01-30')").await;
+    w.take(&stream).await;
+    assert_eq!(w.sql("select count(*), count(distinct id) from t").await, ["60002 | 60002"]);
+    assert!(w.take(&stream).await.unchanged);
+    // Without a lag from now on: what was remembered serves on.
+    let plain = Stream { key: stream.key.clone(), ..incremental("at") };
+    server.execute("INSERT INTO orders VALUES (60002, '2024-01-31'), (60003, '2024-01-30')").await;
+    w.take(&plain).await;
+    assert_eq!(w.sql("select count(*), max(id) from t").await, ["60003 | 60002"]);
+}
+
+#[tokio::test]
+async fn a_lag_goes_with_its_cursor() {
+    let Some((w, server)) = start().await else { return };
+    server.execute("CREATE TABLE orders (id int, at timestamptz, name text)").await;
+    for (cursor, lag, want) in [
+        ("id", Lag::Seconds(300), "error[I028]: `lag` is a time, and the cursor `id` is integer"),
+        ("at", Lag::Values(5), "error[I028]: `lag` is a number, and the cursor `at` is timestamp with time zone"),
+        ("name", Lag::Values(5), "error[I028]: `lag` is a number, and the cursor `name` is text"),
+    ] {
+        let told = w.refused(&lagging(cursor, lag)).await;
+        assert!(told.starts_with(want) && told.contains("`5 minutes` for a date or timestamp"), "{told}");
+    }
+}
+
 #[tokio::test]
 async fn rows_without_a_cursor_are_told() {
     let Some((w, server)) = start().await else { return };
     server
         .execute(
             "CREATE TABLE orders (id int, at timestamp);
-             INSERT INTO orders VALUES (1, '2024-01-31'), (2, NULL), (3, 'infinity')",
+             INSERT INTO orders VALUES (1, '2024-01-31'), (2, NULL), (3, 'infinity'), (4, '-infinity')",
         )
         .await;
     let mut stream = incremental("at");
     let told = w.refused(&stream).await;
-    assert!(told.starts_with("error[I026]: bronze.t: 2 rows have no usable value in the cursor column `at`"), "{told}");
-    stream.max_rejected = 2;
+    assert!(told.starts_with("error[I026]: bronze.t: 3 rows have no usable value in the cursor column `at`"), "{told}");
+    stream.max_rejected = 3;
     let report = w.take(&stream).await;
-    assert_eq!((report.rows, report.rejected), (Some(1), 2));
+    assert_eq!((report.rows, report.rejected), (Some(1), 3));
     assert!(w.take(&stream).await.unchanged, "they are set aside once");
     let raw = w.sql_over("quarantine.t", "select raw from t order by raw").await;
-    assert_eq!(raw, ["{\"at\": \"infinity\", \"id\": 3}", "{\"at\": null, \"id\": 2}"]);
+    let (before, after) = ("{\"at\": \"-infinity\", \"id\": 4}", "{\"at\": \"infinity\", \"id\": 3}");
+    assert_eq!(raw, [before, after, "{\"at\": null, \"id\": 2}"]);
 }
 
 #[tokio::test]
@@ -281,7 +393,7 @@ async fn mistakes_are_named() {
     let told = w.refused(&full("orders")).await;
     assert!(told.contains("no-such-host.invalid"), "{told}");
     w.connection = Connection::Postgres { url: "postgres://a:b@127.0.0.1:1/db".to_owned() };
-    assert!(w.refused(&full("orders")).await.starts_with("transient: db on 127.0.0.1:1: "));
+    assert!(w.refused(&full("orders")).await.starts_with("transient: db on 127.0.0.1:1 cannot be reached: "));
     w.connection = Connection::Postgres { url: format!("{}?sslmode=require", server.url()) };
     let told = w.refused(&full("orders")).await;
     assert!(told.contains("I021") && told.contains("encrypted"), "{told}");

@@ -186,7 +186,7 @@ pub fn context() -> StepContext {
 
 pub fn told(error: &StepError) -> String {
     match error {
-        StepError::Data(diagnostic) => {
+        StepError::Data(diagnostic) | StepError::Outside(diagnostic) => {
             let hints: Vec<String> = diagnostic.hints.iter().map(|h| format!("\n  = {h}")).collect();
             format!("{diagnostic}{}", hints.concat())
         }

@@ -31,7 +31,7 @@ fn line(id: u64) -> String {
         id % 7919,
         id % 500,
         id % 100,
-        id % 3 == 0
+        id.is_multiple_of(3)
     )
 }
 

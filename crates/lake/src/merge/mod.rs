@@ -78,13 +78,12 @@ impl Lake {
         settle(&guard, with_new(result, new)).await
     }
 
-    /// Writes new rows and removes the old ones that have one of `values` in a text column.
+    /// Writes new rows and removes the old ones that have one of these values in a text column: `(column, values)`.
     pub async fn replace_where_in(
         &self,
         table: &LakeTable,
         target: &WriteTarget,
-        column: &str,
-        values: &[String],
+        (column, values): (&str, &[String]),
         rows: Vec<SendableRecordBatchStream>,
         cancel: &CancellationToken,
         written: Report<'_>,

@@ -157,7 +157,7 @@ async fn rows_of_a_rewritten_file_are_replaced() {
     let files = ["two.csv".to_owned(), "gone.csv".to_owned()];
     let merged = world
         .lake()
-        .replace_where_in(&table, &target, "b", &files, new, &CancellationToken::new(), &|_, _| {})
+        .replace_where_in(&table, &target, ("b", &files), new, &CancellationToken::new(), &|_, _| {})
         .await
         .unwrap();
     assert_eq!((merged.new_rows, merged.removed_rows), (1, 2));

@@ -83,3 +83,92 @@ fn everything_has_a_form_for_programs() {
             .unwrap_or_else(|e| panic!("{command:?}: {e}\n{}", done.out));
     }
 }
+
+#[test]
+fn a_rollback_takes_cursors_with_the_tables() {
+    let project = Project::of(&[
+        ("polder.yaml", "name: cursors\n"),
+        ("sources/orders.yaml", "files: data/orders/*.csv\n"),
+        ("sources/events.yaml", "files: data/events/*.csv\n"),
+        ("data/orders/1.csv", "id\n1\n2\n"),
+        ("data/events/1.csv", "id\n1\n"),
+    ]);
+    project.polder(&["run"]).ends_with(0);
+    project.write("data/orders/2.csv", "id\n3\n");
+    project.write("data/events/2.csv", "id\n2\n3\n4\n");
+    project.polder(&["run"]).ends_with(0);
+    let rows = |project: &Project| {
+        let of = |table: &str| project.number(&format!("select count(*) from bronze.{table}"));
+        let distinct = |table: &str| project.number(&format!("select count(distinct id) from bronze.{table}"));
+        assert_eq!((of("orders"), of("events")), (distinct("orders"), distinct("events")), "each row once");
+        (of("orders"), of("events"))
+    };
+    assert_eq!(rows(&project), (3, 4));
+    let done = project.polder(&["rollback"]).ends_with(0).says("rolled back main to run 1, today ");
+    let undo = done.out.lines().nth(1).unwrap().trim().strip_prefix("undo").unwrap().trim().to_owned();
+    assert_eq!(rows(&project), (2, 1));
+    project.polder(&["rollback", "--to", "main"]).ends_with(0).says("nothing to do");
+    // What the files hold comes again, and only once.
+    project.polder(&["run"]).ends_with(0);
+    assert_eq!(rows(&project), (3, 4));
+    project.polder(&["rollback", "--to", "main~2", "bronze.events"]).ends_with(0).says("bronze.events of main");
+    assert_eq!(rows(&project), (3, 4), "main~2 is the commit before the first rollback");
+    project.polder(&["rollback", "--run", "3", "bronze.events"]).ends_with(0);
+    assert_eq!(rows(&project), (3, 1), "one table goes back, the other stays");
+    let again = project.polder(&["run"]).ends_with(0);
+    assert!(again.out.contains(" = ingest  bronze.orders") && again.out.contains("+3"), "{}", again.out);
+    assert_eq!(rows(&project), (3, 4));
+    // The line that says how to undo it is a command that does.
+    let words: Vec<&str> = undo.split(' ').skip(1).collect();
+    project.polder(&words).ends_with(0);
+    assert_eq!(rows(&project), (3, 4));
+    project.polder(&["rollback", "--run", "77"]).ends_with(1).complains("run 77 was not published to main");
+    project.polder(&["rollback", "bronze.evnts"]).ends_with(1).complains("bronze.evnts");
+}
+
+#[test]
+fn git_words_say_what_happened() {
+    let project = counter();
+    project.polder(&["status"]).ends_with(0).says("counter on main: run 1, today ").says("1 table, 0 views");
+    project.polder(&["branch", "work"]).ends_with(0).says("branch work at ");
+    project.polder(&["branch", "work"]).ends_with(1).complains("`work` exists already");
+    project.polder(&["branch", "no such"]).ends_with(1).complains("cannot be the name of a ref");
+    project.polder(&["merge", "work"]).ends_with(0).says("main has all of work already");
+    project.polder(&["merge", "main"]).ends_with(1).complains("cannot be merged into itself");
+    project.polder(&["merge", "wrok"]).ends_with(1).complains("did you mean `work`?");
+    project.polder(&["switch", "work"]).ends_with(0).says("on work: run 1, today ");
+    step(&project, 2);
+    project.polder(&["diff", "main"]).ends_with(0).says("~ table  gold.steps  1 → 2 rows\n");
+    project.polder(&["diff", "main", "main"]).ends_with(0).says("no difference");
+    let merged = project.polder(&["merge", "work", "--into", "main"]).ends_with(0);
+    assert!(merged.out.starts_with("merged work into main: "), "{}", merged.out);
+    project
+        .polder(&["branch", "-d", "work"])
+        .ends_with(1)
+        .complains("is the current ref")
+        .complains("polder switch main");
+    project.polder(&["switch", "main"]).ends_with(0);
+    project.polder(&["branch", "-d", "work"]).ends_with(0).says("deleted work");
+    project.polder(&["branch", "-d", "main"]).ends_with(1).complains("`main` cannot be deleted");
+    let log = project.polder(&["log", "-n", "2"]).ends_with(0);
+    assert!(log.out.lines().next().unwrap().ends_with("tester  Merge work into main"), "{}", log.out);
+    assert_eq!(log.out.lines().filter(|l| !l.starts_with(' ')).count(), 2, "{}", log.out);
+    // A commit is named by the first digits of its hash.
+    let commit = log.out.split(' ').next().unwrap().to_owned();
+    assert_eq!(project.number_at(&commit, COUNT), 2);
+    assert_eq!(project.number_at(&format!("{commit}~1"), COUNT), 1);
+    project.polder(&["log", "nowhere"]).ends_with(1).complains("there is no ref `nowhere`");
+}
+
+#[test]
+fn an_empty_project_answers_too() {
+    let project = Project::of(&[("polder.yaml", "name: empty\n")]);
+    project.polder(&["status"]).ends_with(0).says("empty on main: the empty catalog").says("0 tables, 0 views");
+    project.polder(&["log"]).ends_with(0).says("Empty catalog");
+    project.polder(&["run"]).ends_with(1).complains("there is nothing to run");
+    project.polder(&["check"]).ends_with(1).complains("there are no checks");
+    project.polder(&["diff"]).ends_with(1);
+    project.polder(&["rollback"]).ends_with(1);
+    project.polder(&["run", "--resume"]).ends_with(1).complains("there is no run to take up again");
+    project.polder(&["show", "gold.x"]).ends_with(1).complains("there is no table `gold.x` at main");
+}

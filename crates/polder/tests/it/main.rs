@@ -3,8 +3,15 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod basics;
+mod crash;
 mod fixture;
+mod generate;
 mod history;
 mod mistakes;
+mod readme;
 mod runs;
+mod screen;
+mod signals;
 mod sql;
+mod terminal;
+mod wrong_input;

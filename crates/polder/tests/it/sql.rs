@@ -87,9 +87,145 @@ fn analysts_see_what_policies_leave() {
 }
 
 #[test]
+fn a_policy_that_is_not_read_shows_nothing() {
+    let project = one();
+    project.write("policies/fruit.json", "[]");
+    let done = project.polder(&["sql", "select * from gold.fruit"]).ends_with(2).complains("policies/fruit.json");
+    assert!(!done.out.contains("apple"), "{}", done.out);
+    project.polder(&["validate"]).ends_with(2).complains("error[P014]: `policies/fruit.json` is not read");
+    project.polder(&["status"]).ends_with(0).says("run 1");
+    project.polder(&["log"]).ends_with(0);
+    std::fs::remove_file(project.path("policies/fruit.json")).unwrap();
+    project.write("policies/fruit.yaml", "table: gold.fruit\nfilter: price > 1\nmask: { nmae: hash }\n");
+    project
+        .polder(&["sql", "select * from gold.fruit"])
+        .ends_with(2)
+        .complains("policies/fruit.yaml:3:9")
+        .complains("did you mean `name`?");
+}
+
+#[test]
 fn the_platform_is_read_as_tables() {
     let project = one();
     let runs = project.ask("select * from system.runs");
     assert_eq!(runs.len(), 1, "{runs:?}");
     assert!(project.number("select count(*) from system.tables") >= 1);
+}
+
+#[test]
+fn a_mistake_is_placed_in_the_file_or_the_pipe() {
+    let project = one();
+    project.write("ask.sql", "select 1;\n\n-- and then\nselect *\nfrom gold.friut;\n");
+    let done = project.polder(&["sql", "-f", "ask.sql"]).ends_with(2);
+    assert!(done.err.contains(" --> ask.sql:5:6\n") && done.err.contains("5 | from gold.friut;"), "{}", done.err);
+    let done = pipe(&project, &["sql"], "select 1;\nselect nmae from gold.fruit").ends_with(2);
+    assert!(done.err.contains(" --> stdin:2:8\n"), "{}", done.err);
+    project.polder(&["sql", "-f", "none.sql"]).ends_with(3).complains("cannot read none.sql");
+}
+
+#[test]
+fn errors_of_values_are_in_words() {
+    let project = one();
+    for (statement, message) in [
+        ("select id / (id - id) from gold.fruit", "error[S009]: division by zero"),
+        ("select cast(name as integer) from gold.fruit", "error[S009]: cannot cast string 'apple' to integer"),
+        ("select 9223372036854775807 + id from gold.fruit", "does not fit its type"),
+        ("select id as a, name as a from gold.fruit", "error[S003]: two columns are called `a`"),
+    ] {
+        let done = project.polder(&["sql", statement]);
+        assert!(done.err.contains(message) && !done.err.contains("Arrow"), "{statement}: {}", done.err);
+        assert!(matches!(done.code, 1 | 2), "{done:?}");
+    }
+}
+
+#[test]
+fn columns_are_called_what_was_written() {
+    let project = one();
+    let header = |statement: &str| {
+        let out = project.polder(&["sql", "--format", "csv", statement]).ends_with(0).out;
+        out.lines().next().unwrap().to_owned()
+    };
+    assert_eq!(header("select 1, 'a', 1"), "1,'a',1_1");
+    assert_eq!(header("select count(*), sum(price) from gold.fruit"), "count(*),sum(price)");
+    assert_eq!(header("select f.id, upper(f.name), id * 2 as twice from gold.fruit f"), "id,upper(f.name),twice");
+    assert_eq!(header("select count(*) from gold.fruit group by name order by count(*)"), "count(*)");
+    assert_eq!(header("select distinct upper(name) from gold.fruit order by upper(name)"), "upper(name)");
+    assert_eq!(header("select upper(name) from gold.fruit group by upper(name) having count(*) > 0"), "upper(name)");
+    assert_eq!(header("select upper(name) from gold.fruit union all select 'x'"), "upper(name)");
+    assert_eq!(header("with f as (select * from gold.fruit) select max(id) from f"), "max(id)");
+    assert_eq!(header("select name, row_number() over (order by id) from gold.fruit").split(',').count(), 2);
+}
+
+#[test]
+fn null_is_told_in_every_format() {
+    let project = one();
+    let statement = "select id, price, null as nothing from gold.fruit where id = 2";
+    let of = |format: &str| project.polder(&["sql", "--format", format, statement]).ends_with(0).out;
+    assert_eq!(of("json").trim(), r#"[{"id":2,"price":null,"nothing":null}]"#);
+    assert_eq!(of("jsonl").trim(), r#"{"id":2,"price":null,"nothing":null}"#);
+    assert_eq!(of("csv"), "id,price,nothing\n2,,\n");
+    assert!(of("table").contains("2   NULL  NULL") || of("table").contains(" 2   NULL  NULL"), "{}", of("table"));
+}
+
+#[test]
+fn tables_are_read_as_they_are_elsewhere_and_were_before() {
+    let project = one();
+    project.polder(&["tag", "first"]).ends_with(0);
+    let snapshot = project.number("select snapshot_id from system.snapshots where name = 'fruit'");
+    std::thread::sleep(std::time::Duration::from_millis(50));
+    let before = project.ask("select cast(now() as text) as t")[0]["t"].as_str().unwrap().to_owned();
+    project.write("models/gold/fruit.sql", "select 1 as id, 'plum' as name, 2.00 as price\n");
+    project.polder(&["branch", "work"]).ends_with(0);
+    project.polder(&["run", "--ref", "work"]).ends_with(0);
+    let count = |from: &str| project.number(&format!("select count(*) from gold.fruit {from}"));
+    assert_eq!((count(""), count("at branch work"), count("at tag first")), (2, 1, 2));
+    project.polder(&["merge", "work"]).ends_with(0);
+    assert_eq!(count(""), 1);
+    assert_eq!(count("at tag first"), 2);
+    assert_eq!(count(&format!("for version as of {snapshot}")), 2);
+    assert_eq!(count("for version as of 'main~1'"), 2);
+    assert_eq!(count(&format!("for timestamp as of '{before}'")), 2);
+    let joined = "select count(*) from gold.fruit f join gold.fruit at branch main~1 g on f.id = g.id";
+    assert_eq!(project.number(&joined.replace("at branch main~1", "at tag first")), 1);
+    project.polder(&["sql", "select * from gold.fruit at branch wrok"]).ends_with(2).complains("wrok");
+}
+
+#[test]
+fn data_is_summarised_and_plans_are_told_in_lines() {
+    let project = one();
+    let rows = project.ask("summarize gold.fruit");
+    let price = rows.iter().find(|r| r["column_name"] == "price").unwrap();
+    assert_eq!((price["rows"].as_i64(), price["nulls"].as_i64()), (Some(2), Some(1)));
+    let plan = project.polder(&["sql", "explain select * from gold.fruit"]).ends_with(0);
+    assert!(plan.out.starts_with("logical_plan\n") && plan.out.contains("\nphysical_plan\n"), "{}", plan.out);
+    assert!(!plan.out.contains('⏎'), "{}", plan.out);
+    project.polder(&["sql", "describe gold.fruit"]).ends_with(0).says("price");
+    project.polder(&["sql", "show tables"]).ends_with(0).says("fruit");
+}
+
+#[test]
+fn every_table_of_the_platform_has_rows() {
+    let shop = Project::shop(1_000);
+    shop.polder(&["run"]).ends_with(0);
+    for (table, least) in [
+        ("runs", 1),
+        ("steps", 20),
+        ("checks", 20),
+        ("commits", 2),
+        ("refs", 1),
+        ("tables", 15),
+        ("columns", 60),
+        ("snapshots", 13),
+        ("files", 13),
+    ] {
+        let found = shop.number(&format!("select count(*) from system.{table}"));
+        assert!(found >= least, "system.{table} has {found} rows");
+        let done =
+            shop.polder(&["sql", "--format", "csv", &format!("select * from system.{table} limit 1")]).ends_with(0);
+        assert_eq!(done.out.lines().count(), 2, "{}", done.out);
+    }
+    let rows = "select count(*) from system.tables t join system.columns c on t.name = c.name where t.name = 'funnel'";
+    assert!(shop.number(rows) > 3);
+    let wrong = "select count(*) from system.steps s left join system.runs r on s.run = r.run where r.run is null";
+    assert_eq!(shop.number(wrong), 0);
 }

@@ -16,9 +16,11 @@ pub(crate) enum Kind {
 }
 
 /// The file of settings, at the root.
-pub(crate) const SETTINGS: &str = "polder.yaml";
+pub const SETTINGS: &str = "polder.yaml";
 /// Folders that are read.
 pub(crate) const FOLDERS: [&str; 5] = ["sources", "models", "checks", "policies", "macros"];
+/// The folder of policies.
+const POLICIES: &str = "policies";
 /// Folders of the design that this version does not read.
 pub(crate) const LATER: [&str; 7] = ["pipelines", "streams", "dashboards", "alerts", "secrets", "seeds", "snapshots"];
 
@@ -33,14 +35,14 @@ pub(crate) fn kind_of(path: &str) -> Result<Kind, Option<String>> {
     let yaml = matches!(ending, "yaml" | "yml");
     let Some((folder, _)) = path.split_once('/') else { return Err(stray_at_root(file, ending)) };
     match (folder, ending) {
-        ("sources" | "policies", _) if yaml && depth > 1 => {
-            Err(Some(format!("files of `{folder}/` lie directly in it, not in folders below")))
+        ("sources", _) if yaml && depth > 1 => {
+            Err(Some("files of `sources/` lie directly in it, not in folders below".to_owned()))
         }
         ("checks", _) if (yaml || ending == "sql") && depth > 1 => {
             Err(Some("files of `checks/` lie directly in it, not in folders below".to_owned()))
         }
         ("sources", _) if yaml => Ok(Kind::Source),
-        ("policies", _) if yaml => Ok(Kind::Policies),
+        (POLICIES, _) if yaml => Ok(Kind::Policies),
         ("checks", _) if yaml => Ok(Kind::Checks),
         ("checks", "sql") => Ok(Kind::SqlCheck),
         ("models", "sql") => Ok(Kind::Model),
@@ -58,9 +60,23 @@ pub(crate) fn kind_of(path: &str) -> Result<Kind, Option<String>> {
     }
 }
 
+/// Whether a path is one of policies, or was probably meant to be. What is wrong there is never only a warning: a policy
+/// that is not read protects nothing, and nobody would notice.
+pub fn is_of_policies(path: &str) -> bool {
+    let top = path.split_once('/').map_or_else(|| stem(path), |(folder, _)| folder);
+    top == POLICIES || folder_meant(top) == Some(POLICIES)
+}
+
+fn stem(file: &str) -> &str {
+    file.rsplit_once('.').map_or(file, |(stem, _)| stem)
+}
+
 /// Readmes and the like lie everywhere.
 fn is_note(file: &str, ending: &str) -> bool {
-    matches!(ending, "md" | "txt" | "rst" | "png" | "svg" | "orig" | "bak" | "swp")
+    // Some editors save `orders.yaml.txt` when they are asked for `orders.yaml`.
+    let saved_as_text = ending == "txt" && [".yaml", ".yml", ".sql"].iter().any(|code| stem(file).ends_with(code));
+    matches!(ending, "md" | "rst" | "png" | "svg" | "orig" | "bak" | "swp")
+        || (ending == "txt" && !saved_as_text)
         || file.starts_with('.')
         || file.ends_with('~')
         || file.starts_with("README")
@@ -68,13 +84,16 @@ fn is_note(file: &str, ending: &str) -> bool {
 }
 
 fn stray_at_root(file: &str, ending: &str) -> Option<String> {
-    let stem = file.rsplit_once('.').map_or(file, |(stem, _)| stem);
+    let stem = stem(file);
     match ending {
         "yml" | "yaml" if stem == "polder" || nearest(stem, ["polder"]).is_some() => {
             Some(format!("the file of settings is called `{SETTINGS}`"))
         }
         "sql" => Some(format!("models lie below `models/`, such as `models/gold/{file}`")),
-        "yml" | "yaml" => folder_meant(stem).map(|folder| format!("did you mean `{folder}/{file}`?")),
+        "yml" | "yaml" => {
+            let folder = FOLDERS.into_iter().find(|folder| *folder == stem).or_else(|| folder_meant(stem));
+            folder.map(|folder| format!("did you mean `{folder}/{file}`?"))
+        }
         _ => None,
     }
 }
@@ -104,14 +123,36 @@ mod tests {
             ("models/gold/_schema.yml", Kind::ModelDocs),
             ("checks/a.sql", Kind::SqlCheck),
             ("macros/x/y.sql", Kind::Macros),
+            ("policies/hr/pay.yaml", Kind::Policies),
         ] {
             assert_eq!(kind_of(path), Ok(kind), "{path}");
         }
         for silent in ["README.md", "data/x.csv", "models/README.md", "docker-compose.yaml", "models/gold/.x.sql~"] {
             assert_eq!(kind_of(silent), Err(None), "{silent}");
         }
-        for stray in ["polder.yml", "daily.sql", "source.yaml", "sources/a/b.yaml", "models/x.py", "checks/x.json"] {
+        for stray in [
+            "polder.yml",
+            "daily.sql",
+            "source.yaml",
+            "sources.yaml",
+            "sources/a/b.yaml",
+            "sources/a.yaml.txt",
+            "models/x.py",
+            "checks/x.json",
+            "policies/x.YAML",
+        ] {
             assert!(matches!(kind_of(stray), Err(Some(_))), "{stray}");
+        }
+    }
+
+    #[test]
+    fn places_of_policies_are_told_by_their_first_part() {
+        for path in ["policies", "policies/a/b.txt", "policy/x.yaml", "Policies/x.yaml", "policies.yaml", "policy.yml"]
+        {
+            assert!(is_of_policies(path), "{path}");
+        }
+        for path in ["models/policies/x.sql", "data/policies.csv", "sources.yaml", "polder.yaml"] {
+            assert!(!is_of_policies(path), "{path}");
         }
     }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use polder_diag::{Diagnostic, Sources, Span};
 
-use super::place::{FOLDERS, Kind, LATER, SETTINGS, folder_meant, kind_of};
+use super::place::{FOLDERS, Kind, LATER, SETTINGS, folder_meant, is_of_policies, kind_of};
 use crate::codes;
 
 /// A file that people write by hand is smaller than this.
@@ -40,14 +40,23 @@ impl Files {
                 self.unreadable.retain(|f| *f != file);
                 self.texts.insert(file, (kind, text));
             }
-            Err(Some(hint)) => problems.push(stray(&file, &hint)),
+            Err(Some(hint)) => problems.push(stray(path, &hint)),
             Err(None) => {}
         }
     }
 }
 
-fn stray(file: &Arc<str>, hint: &str) -> Diagnostic {
-    Diagnostic::warning(codes::STRAY_FILE, format!("`{file}` is not read")).at(Span::file(file), "").hint(hint)
+/// Something that looks as if it should be read, and is not. Among policies that is a mistake, elsewhere a slip.
+fn unread(code: &'static str, path: &str, message: String) -> Diagnostic {
+    let diagnostic = match is_of_policies(path) {
+        true => Diagnostic::error(code, message),
+        false => Diagnostic::warning(code, message),
+    };
+    diagnostic.at(Span::file(&path.into()), "")
+}
+
+fn stray(path: &str, hint: &str) -> Diagnostic {
+    unread(codes::STRAY_FILE, path, format!("`{path}` is not read")).hint(hint)
 }
 
 /// Puts unsaved texts in the place of what is on the disk.
@@ -100,7 +109,8 @@ impl Scan<'_> {
                     self.folder(&path, name);
                 } else {
                     let message = format!("`{name}` is a file, but should be a folder");
-                    self.problems.push(Diagnostic::error(codes::UNREADABLE, message));
+                    let span = Span::file(&name.into());
+                    self.problems.push(Diagnostic::error(codes::UNREADABLE, message).at(span, ""));
                 }
             }
             _ if path.is_dir() => self.other_folder(&path, name),
@@ -130,10 +140,12 @@ impl Scan<'_> {
         } else {
             return;
         };
-        let has_code = entries(path).is_ok_and(|names| names.iter().any(|n| is_code(n)));
-        let Some(folder) = has_code.then(|| name.to_owned()) else { return };
+        if !holds_code(path, name) {
+            return;
+        }
         let code = if LATER.contains(&name) { codes::UNSUPPORTED } else { codes::STRAY_FILE };
-        self.problems.push(Diagnostic::warning(code, format!("folder `{folder}/` is not read")).hint(hint));
+        let folder = format!("{name}/");
+        self.problems.push(unread(code, &folder, format!("folder `{folder}` is not read")).hint(hint));
     }
 
     fn folder(&mut self, path: &Path, relative: &str) {
@@ -142,13 +154,23 @@ impl Scan<'_> {
             Err(error) => return self.unreadable(relative, &error),
         };
         if self.open.contains(&real) || self.open.len() > MAX_DEPTH {
-            let message = format!("`{relative}/` is a link back into a folder above it, and was skipped");
-            self.problems.push(Diagnostic::warning(codes::UNREADABLE, message));
+            let why = match self.open.len() > MAX_DEPTH {
+                true => "lies too deep",
+                false => "is a link back into a folder above it",
+            };
+            let folder = format!("{relative}/");
+            self.problems.push(unread(codes::UNREADABLE, &folder, format!("`{folder}` {why}, and was skipped")));
             return;
         }
         self.open.push(real);
-        match entries(path) {
-            Ok(names) => {
+        match entries_of(path) {
+            Ok(Entries { names, unnamed }) => {
+                for path in unnamed.iter().map(|name| format!("{relative}/{name}")) {
+                    if kind_of(&path) != Err(None) {
+                        let message = format!("`{path}` is not read: its name is not UTF-8");
+                        self.problems.push(unread(codes::UNREADABLE, &path, message));
+                    }
+                }
                 for name in names.iter().filter(|n| !n.starts_with('.')) {
                     let (path, relative) = (path.join(name), format!("{relative}/{name}"));
                     if path.is_dir() { self.folder(&path, &relative) } else { self.file(&path, &relative) }
@@ -162,7 +184,7 @@ impl Scan<'_> {
     fn file(&mut self, path: &Path, relative: &str) {
         match kind_of(relative) {
             Ok(_) => {}
-            Err(Some(hint)) => return self.problems.push(stray(&relative.into(), &hint)),
+            Err(Some(hint)) => return self.problems.push(stray(relative, &hint)),
             Err(None) => return,
         }
         match read(path) {
@@ -198,16 +220,30 @@ impl Scan<'_> {
     }
 }
 
-/// The names in a folder, in byte order. A name that is not UTF-8 is none of ours.
-fn entries(path: &Path) -> io::Result<Vec<String>> {
-    let mut names = Vec::new();
+/// What is in a folder, in byte order.
+#[derive(Default)]
+struct Entries {
+    names: Vec<String>,
+    /// Names that are not UTF-8, as well as they can be shown.
+    unnamed: Vec<String>,
+}
+
+fn entries_of(path: &Path) -> io::Result<Entries> {
+    let mut entries = Entries::default();
     for entry in fs::read_dir(path)? {
-        if let Ok(name) = entry?.file_name().into_string() {
-            names.push(name);
+        match entry?.file_name().into_string() {
+            Ok(name) => entries.names.push(name),
+            Err(name) => entries.unnamed.push(name.to_string_lossy().into_owned()),
         }
     }
-    names.sort_unstable();
-    Ok(names)
+    entries.names.sort_unstable();
+    entries.unnamed.sort_unstable();
+    Ok(entries)
+}
+
+/// The names in a folder that is not ours alone: one that is not UTF-8 is none of ours.
+fn entries(path: &Path) -> io::Result<Vec<String>> {
+    entries_of(path).map(|entries| entries.names)
 }
 
 fn read(path: &Path) -> io::Result<Vec<u8>> {
@@ -233,9 +269,22 @@ fn reason(error: &io::Error) -> String {
     }
 }
 
+/// Whether a folder holds what a project is made of, directly or, where it should be that of policies, one folder below.
+fn holds_code(path: &Path, name: &str) -> bool {
+    let names = entries(path).unwrap_or_default();
+    if !is_of_policies(name) {
+        return names.iter().any(|name| is_code(name));
+    }
+    let below = names.iter().filter(|n| !n.starts_with('.')).flat_map(|n| entries(&path.join(n)).unwrap_or_default());
+    names.iter().cloned().chain(below).any(|name| is_yaml(&name))
+}
+
+fn is_yaml(name: &str) -> bool {
+    !name.starts_with('.') && (name.ends_with(".yaml") || name.ends_with(".yml"))
+}
+
 fn is_code(name: &str) -> bool {
-    let ending = name.rsplit_once('.').map_or("", |(_, ending)| ending);
-    !name.starts_with('.') && (matches!(ending, "sql" | "yaml" | "yml") || (ending == "csv"))
+    is_yaml(name) || (!name.starts_with('.') && (name.ends_with(".sql") || name.ends_with(".csv")))
 }
 
 /// Whether a folder looks like a project at all.

@@ -45,6 +45,18 @@ fn every_example_of_the_page_is_loaded() {
     }
 }
 
+#[test]
+fn the_policy_of_the_page_about_sql_is_one() {
+    let examples = examples(&page("sql.md"));
+    let policies = examples.iter().filter(|(path, _)| path.starts_with("policies/"));
+    let policies: Vec<(&str, &str)> = policies.map(|(path, text)| (path.as_str(), text.as_str())).collect();
+    let model = ("models/silver/customers.sql", "select 1 as a\n");
+    let project = Folder::new(&[policies.as_slice(), &[model]].concat()).project();
+    let policy = &project.policies[0];
+    assert_eq!((project.policies.len(), &*policy.table, policy.masks.len()), (1, "silver.customers", 4));
+    assert!(policy.row_filter.is_some() && !policy.principals.is_empty() && !policy.except.is_empty());
+}
+
 /// The tables of keys on the page are made from the schemas. `POLDER_UPDATE=1` writes them anew.
 #[test]
 fn the_tables_of_keys_are_those_of_the_schemas() {

@@ -204,6 +204,18 @@ fn sources() {
             "postgres: postgres://x\ntables: [A, a]",
             "error[P012]: `bronze.erp_a` is defined twice\n  two names that become one table: rename one of the files",
         ),
+        (
+            "postgres: postgres://x\ntables: { a: { cursor: at, lag: 5 minutes } }",
+            "error[P015]: `lag` needs a `key`\n  rows that are read again take the place of those with the same key",
+        ),
+        (
+            "postgres: postgres://x\ntables: { a: { key: id, lag: 5 minutes } }",
+            "error[P015]: `lag` needs a `cursor`\n  it says how far before the cursor each read begins",
+        ),
+        (
+            "postgres: postgres://x\ntables: { a: { key: id, cursor: at, lag: soon } }",
+            "error[P005]: `lag` is a time such as `5 minutes`, or a number, greater than zero",
+        ),
         ("files: a.csv\ntables: [a]", "error[P015]: `tables` goes with `postgres`, not with `files`"),
         (
             "files: data/*",
@@ -356,10 +368,76 @@ fn policies() {
             "error[P005]: `daily` is no table: write `namespace.name`, or `namespace.*` for all of a namespace",
         ),
         ("table: hr.people\ndeny: true", "warning[P013]: no model or source makes `hr.people`"),
-        ("table: gould.*\ndeny: true", "warning[P013]: no model or source makes `gould.*`\n  did you mean `gold.*`?"),
+        ("table: gould.*\ndeny: true", "error[P013]: no model or source makes `gould.*`\n  did you mean `gold.*`?"),
     ] {
         assert_eq!(told("policies/p.yaml", text), want, "{text}");
     }
+}
+
+/// Whatever a policy is broken by, nobody may take the project for one without it.
+#[test]
+fn a_policy_that_does_not_apply_breaks_the_policies() {
+    const GOOD: &str = "table: gold.daily\ndeny: true\n";
+    for (path, text, want) in [
+        ("policies/p.yaml", "", "error[P019]: `policies/p.yaml` is empty policies/p.yaml:1"),
+        ("policies/p.yaml", "# later\n", "error[P019]: `policies/p.yaml` is empty policies/p.yaml:1"),
+        ("policies/p.yaml", "table: [", "error[P002]: this is no YAML: unclosed bracket '[' policies/p.yaml:1"),
+        ("policies/p.json", "{}", "error[P014]: `policies/p.json` is not read policies/p.json"),
+        ("policies/p.YAML", GOOD, "error[P014]: `policies/p.YAML` is not read policies/p.YAML"),
+        ("policies/hr/p.yaml.txt", GOOD, "error[P014]: `policies/hr/p.yaml.txt` is not read policies/hr/p.yaml.txt"),
+        ("policy/p.yaml", GOOD, "error[P014]: folder `policy/` is not read policy/"),
+        ("Policies/hr/p.yaml", GOOD, "error[P014]: folder `Policies/` is not read Policies/"),
+        ("policies.yaml", GOOD, "error[P014]: `policies.yaml` is not read policies.yaml"),
+        ("policies", GOOD, "error[P001]: `policies` is a file, but should be a folder policies"),
+        (
+            "policies/hr/p.yaml",
+            "table: gold.daily\nmask:\n  x: hsah\n",
+            "error[P005]: `mask.x` takes `hash`, `null`, `partial` or `{ sql: … }`, not `hsah` policies/hr/p.yaml:3",
+        ),
+        (
+            "policies/p.yaml",
+            "table: gold.daily\nfilter: a = '${env:NOT_SET}'\n",
+            "error[P007]: environment variable `NOT_SET` is not set policies/p.yaml:2",
+        ),
+        (
+            "policies/p.yaml",
+            "table: quarantine.shop_order\ndeny: true\n",
+            "error[P013]: no model or source makes `quarantine.shop_order` policies/p.yaml:1",
+        ),
+    ] {
+        let folder = Folder::new(&[
+            ("models/gold/daily.sql", "select 1 as a\n"),
+            ("sources/shop.yaml", "files: { orders: data/orders.csv }\n"),
+            (path, text),
+        ]);
+        let (project, problems) = folder.load();
+        let place = |d: &polder_diag::Diagnostic| {
+            let label = d.label.as_ref()?;
+            let line = project.files.line_col(&label.span).map(|at| format!(":{}", at.line)).unwrap_or_default();
+            Some(format!(" {}{line}", label.span.file))
+        };
+        let told: Vec<String> = problems.iter().map(|d| format!("{d}{}", place(d).unwrap_or_default())).collect();
+        assert_eq!(told, [want], "{path}: {text}");
+        assert!(project.policies_broken, "{path}: {text}");
+    }
+    // What lies beside policies without being one is no matter.
+    let folder = Folder::new(&[("policies/p.yaml.bak", GOOD), ("policies/README.md", ""), ("data/p.yaml", GOOD)]);
+    assert!(!folder.load().0.policies_broken);
+}
+
+#[test]
+fn what_a_source_rejects_is_a_table_to_speak_of() {
+    let told_of =
+        |table: &str| told("checks/c.yaml", &format!("table: {table}\nchecks: [{{ row_count: {{ max: 0 }} }}]"));
+    assert_eq!(told_of("quarantine.shop_orders"), "");
+    assert_eq!(
+        told_of("quarantine.shop_ordes"),
+        "error[P013]: no model or source makes `quarantine.shop_ordes`\n  did you mean `quarantine.shop_orders`?"
+    );
+    assert_eq!(
+        told_of("quarantine.else"),
+        "error[P013]: no model or source makes `quarantine.else`\n  it would hold what `bronze.else` rejects, and no source fills that"
+    );
 }
 
 #[test]

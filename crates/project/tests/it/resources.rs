@@ -39,7 +39,7 @@ fn the_project_of_the_design() {
     assert_eq!(project.name, "shop");
     assert!(matches!(&project.sources[0].connection, Connection::Postgres { url } if url == "postgres://u:p@h/d"));
     let orders = stream(&project, "bronze.shop_orders");
-    assert!(matches!(&orders.read, ReadMode::Incremental { cursor } if cursor == "updated_at"));
+    assert!(matches!(&orders.read, ReadMode::Incremental { cursor, lag: None } if cursor == "updated_at"));
     assert_eq!((orders.key.as_slice(), orders.max_rejected), (["order_id".to_owned()].as_slice(), 0));
     assert!(matches!(stream(&project, "bronze.shop_customers").read, ReadMode::Full));
     assert_eq!(project.models[0].table.to_string(), "gold.daily");
@@ -93,6 +93,22 @@ fn tables_may_be_a_list_and_have_schemas() {
     let names: Vec<String> = project.sources[0].streams.iter().map(|s| s.table.to_string()).collect();
     assert_eq!(names, ["bronze.erp_orders", "bronze.erp_sales_lines", "bronze.erp_customers"]);
     assert_eq!(project.sources[0].streams[1].name, "sales.Lines");
+}
+
+#[test]
+fn a_read_may_begin_before_its_cursor() {
+    let project = Folder::new(&[(
+        "sources/erp.yaml",
+        "postgres: postgresql://h/d\ntables:\n  orders: { key: id, cursor: updated_at, lag: 5 minutes }\n  \
+         items: { key: [a, b], cursor: number, lag: 1000 }\n",
+    )])
+    .project();
+    let lag = |table: &str| match &stream(&project, table).read {
+        ReadMode::Incremental { lag, .. } => *lag,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(lag("bronze.erp_orders"), Some(Lag::Seconds(300)));
+    assert_eq!(lag("bronze.erp_items"), Some(Lag::Values(1000)));
 }
 
 #[test]
@@ -260,6 +276,7 @@ fn policies_filter_mask_and_deny() {
     let project = Folder::new(&[
         ("models/gold/daily.sql", "select 1"),
         ("policies/daily.yaml", text),
+        ("policies/hr/deep/p.yaml", "table: '*'\nfor: nobody\ndeny: true\n"),
         ("policies/all.yml", "- table: gold.*\n  deny: true\n  for: guest\n- table: system.queries\n  deny: true\n"),
     ])
     .project();
@@ -272,6 +289,9 @@ fn policies_filter_mask_and_deny() {
     assert_eq!(policy.masks["no"], Mask::Expression("'x' || id".into()));
     assert!(project.policies[0].deny && !project.policies_broken);
     assert_eq!(project.policies[1].principals, ["*"]);
+    assert_eq!(project.policies[3].table, "*");
+    let line = |span| project.files.line_col(span).unwrap().line;
+    assert_eq!((line(&policy.span), line(policy.filter_span()), line(policy.mask_span("name"))), (1, 4, 5));
 }
 
 #[test]

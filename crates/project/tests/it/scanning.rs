@@ -94,10 +94,32 @@ fn links_are_followed_but_not_in_circles() {
     assert_eq!(
         told,
         [
-            "warning[P001]: `models/gold/round/` is a link back into a folder above it, and was skipped",
             "error[P001]: `models/gold/lost.sql` cannot be read: there is no such file (or the link leads nowhere)",
+            "warning[P001]: `models/gold/round/` is a link back into a folder above it, and was skipped",
         ]
     );
+}
+
+#[cfg(unix)]
+#[test]
+fn names_that_are_no_text_are_told() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    let folder = Folder::new(&[("models/gold/a.sql", "select 1"), ("policies/README.md", "")]);
+    for (place, name) in [("models/gold", &b"caf\xe9.sql"[..]), ("policies", b"caf\xe9.yaml"), ("policies", b"\xe9.md")]
+    {
+        std::fs::write(folder.path().join(place).join(OsStr::from_bytes(name)), "").unwrap();
+    }
+    let (project, problems) = folder.load();
+    let told: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        told,
+        [
+            "warning[P001]: `models/gold/caf\u{fffd}.sql` is not read: its name is not UTF-8",
+            "error[P001]: `policies/caf\u{fffd}.yaml` is not read: its name is not UTF-8",
+        ]
+    );
+    assert!(project.policies_broken);
 }
 
 #[test]
@@ -117,10 +139,10 @@ fn files_in_the_wrong_place_are_told() {
     assert_eq!(
         told,
         [
-            "warning[P014]: folder `model/` is not read",
-            "warning[P018]: folder `pipelines/` is not read",
             "warning[P014]: `daily.sql` is not read",
+            "warning[P014]: folder `model/` is not read",
             "warning[P014]: `models/x.py` is not read",
+            "warning[P018]: folder `pipelines/` is not read",
             "warning[P014]: `polder.yml` is not read",
             "warning[P014]: `sources/deep/x.yaml` is not read",
             "warning[P014]: `sources/x.json` is not read",

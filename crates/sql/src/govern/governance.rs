@@ -40,6 +40,11 @@ impl Governance {
         self.policies.decide(principal, std::iter::once(name).chain(former))
     }
 
+    /// Whether any policy, of whatever table, is for a principal.
+    pub(crate) fn binds(&self, principal: &Principal) -> bool {
+        self.policies.bind(principal)
+    }
+
     /// Binds the tables that policies name on `main` by their UUIDs, for good: a table that is renamed, or shown under
     /// another name by a branch, stays governed.
     pub(crate) async fn refresh(&self, catalog: &Catalog) -> Result<()> {

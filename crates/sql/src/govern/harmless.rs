@@ -32,7 +32,8 @@ fn plain(expr: &Expr, masked: &BTreeSet<String>) -> bool {
     }
 }
 
-fn compares(operator: Operator) -> bool {
+/// Whether an operator compares two values and cannot fail.
+pub(crate) fn compares(operator: Operator) -> bool {
     matches!(
         operator,
         Operator::Eq

@@ -11,6 +11,8 @@ mod governance;
 mod harmless;
 mod table;
 
-pub(crate) use apply::{apply, check_syntax};
+pub(crate) use apply::apply;
+pub use apply::check_policies;
 pub(crate) use governance::Governance;
+pub(crate) use harmless::compares;
 pub(crate) use table::GovernedTable;

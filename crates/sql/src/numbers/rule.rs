@@ -6,12 +6,11 @@ use datafusion::arrow::datatypes::DataType;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{DFSchema, Result};
-use datafusion::logical_expr::expr_rewriter::NamePreserver;
-use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, LogicalPlan, ScalarUDF};
 use datafusion::optimizer::AnalyzerRule;
 
 use super::arithmetic::{Checked, negation};
+use crate::expressions;
 
 /// Runs after type coercion: by then both sides of an operator have one type.
 #[derive(Debug)]
@@ -36,15 +35,7 @@ impl CheckedNumbers {
         if !node.expressions().iter().any(has_operator) {
             return Ok(Transformed::no(node));
         }
-        let mut schema = merge_schema(&node.inputs());
-        if let LogicalPlan::TableScan(scan) = &node {
-            schema.merge(&DFSchema::try_from_qualified_schema(scan.table_name.clone(), &scan.source.schema())?);
-        }
-        let names = NamePreserver::new(&node);
-        node.map_expressions(|expr| {
-            let name = names.save(&expr);
-            Ok(expr.transform_up(|expr| self.rewrite(expr, &schema))?.update_data(|expr| name.restore(expr)))
-        })
+        expressions::rewrite(node, |expr, schema| self.rewrite(expr, schema))
     }
 
     fn rewrite(&self, expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {

@@ -57,7 +57,9 @@ fn refused(text: &Text, statement: &Statement, what: &str, hint: &str) -> Diagno
 
 fn refusal(statement: &Statement) -> Option<(&'static str, &'static str)> {
     let refusal = match statement {
-        Statement::Query(_) | Statement::Explain { .. } | Statement::ExplainTable { .. } => return None,
+        Statement::Query(_) | Statement::ExplainTable { .. } => return None,
+        // What is not run is not planned either.
+        Statement::Explain { statement, .. } => return refusal(statement),
         Statement::ShowColumns { .. } | Statement::ShowTables { .. } => return None,
         Statement::Insert(_) => ("INSERT", MODEL),
         Statement::Update(_) => ("UPDATE", MODEL),

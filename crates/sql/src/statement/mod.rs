@@ -1,6 +1,7 @@
 //! From text to a statement that can be planned: one query, its tables known by place, its versions taken out.
 
 mod kind;
+mod naming;
 mod references;
 mod relations;
 mod text;
@@ -12,7 +13,7 @@ use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{Location, Span as TokenSpan, Token, TokenWithSpan, Tokenizer, Word};
 use polder_diag::Diagnostic;
 
-pub use references::{Reference, references, table_references};
+pub use references::{Reference, references, system_references, table_references};
 pub(crate) use relations::{Relation, relations};
 pub use text::FILE;
 pub(crate) use text::Text;
@@ -55,6 +56,9 @@ fn parse_text(text: &Text) -> Result<(Kind, Vec<Relation>), Box<Diagnostic>> {
     let (tokens, summarize) = take_summarize(tokens);
     let statement = parse_tokens(tokens, text)?;
     let mut kind = kind::of(statement, summarize, text)?;
+    if let Kind::Query(query) | Kind::Describe(query) | Kind::Summarize(query) = &mut kind {
+        naming::name_columns(query);
+    }
     let relations = relations(&mut kind, versions, text)?;
     Ok((kind, relations))
 }

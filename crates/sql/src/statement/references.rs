@@ -4,6 +4,7 @@ use std::ops::{ControlFlow, Range};
 
 use datafusion::sql::sqlparser::ast::{ObjectNamePart, Query, Spanned, TableFactor, Visit, Visitor};
 
+use polder_base::TableName;
 use polder_diag::Diagnostic;
 
 use super::text::Text;
@@ -22,12 +23,34 @@ pub struct Reference {
     pub range: Range<usize>,
 }
 
+impl Reference {
+    /// Whether the table holds what the platform knows about itself.
+    fn is_of_platform(&self) -> bool {
+        self.namespace.as_deref().is_some_and(crate::system::is_namespace)
+    }
+}
+
 /// The tables that a statement names: common table expressions, functions, files and the tables of `system` and
 /// `information_schema` left out. Each table comes once, in the order of the text.
 ///
 /// # Errors
 /// A statement that does not parse, or that is no query.
 pub fn references(sql: &str) -> Result<Vec<Reference>> {
+    let mut found = all(sql)?;
+    found.retain(|reference| !reference.is_of_platform());
+    Ok(found)
+}
+
+/// The tables of `system` and `information_schema` that a statement names.
+///
+/// # Errors
+/// A statement that does not parse, or that is no query.
+pub fn system_references(sql: &str) -> Result<Vec<TableName>> {
+    let found = all(sql)?.into_iter().filter(Reference::is_of_platform);
+    Ok(found.filter_map(|r| Some(TableName::new(r.namespace?, r.name))).collect())
+}
+
+fn all(sql: &str) -> Result<Vec<Reference>> {
     let text = Text::new(sql);
     find(&text).map_err(SqlError::statement)
 }
@@ -109,8 +132,7 @@ impl Visitor for Finder<'_> {
             return ControlFlow::Continue(());
         };
         let namespace = (!parts.is_empty()).then(|| parts.join("."));
-        let ours = matches!(namespace.as_deref(), Some("system" | "information_schema"));
-        if ours || (namespace.is_none() && self.in_scope(&table)) {
+        if namespace.is_none() && self.in_scope(&table) {
             return ControlFlow::Continue(());
         }
         let range = self.text.range(name.span()).unwrap_or(0..0);

@@ -98,6 +98,8 @@ pub(super) struct FileRow {
 pub(super) struct CommitRow {
     id: CommitId,
     commit: Arc<Commit>,
+    /// The tables and cursors that it changed, as far as the principal may know of them.
+    changed: String,
     /// No table is among its changes of which the principal may not know all.
     open: bool,
 }
@@ -213,8 +215,10 @@ impl Reader {
         let limit = wanted.limit.filter(|_| !filtered).unwrap_or(usize::MAX);
         let log = self.catalog().log(&self.core.at, limit).await?;
         let row = |(id, commit): (CommitId, Arc<Commit>)| {
-            let open = commit.operations.iter().all(|operation| self.is_open(&operation.entry));
-            CommitRow { id, commit, open }
+            let entries = || commit.operations.iter().map(|operation| operation.entry.as_str());
+            let open = entries().all(|entry| self.is_open(entry));
+            let changed = entries().filter(|entry| self.is_known(entry)).collect::<Vec<_>>().join(", ");
+            CommitRow { id, commit, changed, open }
         };
         Ok(log.into_iter().map(row).collect())
     }
@@ -232,7 +236,7 @@ pub(super) fn commits(rows: &[CommitRow]) -> DfResult<RecordBatch> {
         .text("message", |c| Some(c.commit.message.as_str()))
         .text("parent", |c| c.commit.parents.first().map(String::as_str))
         .text("merged", |c| c.commit.parents.get(1).map(String::as_str))
-        .text("changed", |c| Some(c.commit.operations.iter().map(|o| o.entry.as_str()).collect::<Vec<_>>().join(", ")))
+        .text("changed", |c| Some(c.changed.as_str()))
         .count("added_rows", |c| rows_of(c, |o| o.added_rows))
         .count("removed_rows", |c| rows_of(c, |o| o.removed_rows))
         .batch()

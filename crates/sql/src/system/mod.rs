@@ -1,7 +1,9 @@
 //! `system.*`: what the platform knows about itself, as tables. `information_schema.*`: the same for tools that ask for
 //! it. Nothing of it is stored as a table: the catalog and the state store are read when a statement is run.
 //!
-//! What a policy hides of a table is hidden here too: its bounds, counts, samples and the literals of its checks.
+//! What a policy hides of a table is hidden here too: its bounds, counts, samples and the literals of its checks. Words
+//! that a run left behind (why a step failed, what a check found) may quote rows of any table that was read on the way;
+//! whom any policy binds is shown none of them.
 
 mod columns;
 mod lake;
@@ -65,6 +67,16 @@ pub(crate) fn is_namespace(namespace: &str) -> bool {
     namespace == SYSTEM || namespace == INFORMATION_SCHEMA
 }
 
+/// The tables that Polder fills with what it knows about itself.
+pub fn system_tables() -> impl Iterator<Item = TableName> {
+    TABLES.iter().map(|(namespace, name, _)| TableName::new(*namespace, *name))
+}
+
+/// Whether a table is one of those.
+pub fn is_system_table(table: &TableName) -> bool {
+    TABLES.iter().any(|(namespace, name, _)| table.namespace == *namespace && table.name == *name)
+}
+
 /// The tables of a namespace.
 pub(crate) fn names(namespace: &str) -> Vec<&'static str> {
     TABLES.iter().filter(|(of, ..)| *of == namespace).map(|(_, name, _)| *name).collect()
@@ -96,9 +108,19 @@ impl Reader {
         }
     }
 
+    /// Whether a policy, of whatever table, is for the principal.
+    fn is_bound(&self) -> bool {
+        self.rights == Rights::Principal && self.core.engine.governance().binds(&self.core.options.principal)
+    }
+
     /// Whether all about a table may be told, by its name as text. What is no table's name is told.
     fn is_open(&self, name: &str) -> bool {
         name.parse().map_or(true, |name: TableName| self.decide(&name, None).is_open())
+    }
+
+    /// Whether a principal may know of a table, by its name as text.
+    fn is_known(&self, name: &str) -> bool {
+        name.parse().map_or(true, |name: TableName| self.decide(&name, None).denied.is_none())
     }
 }
 

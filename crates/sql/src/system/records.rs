@@ -2,7 +2,7 @@
 
 use datafusion::arrow::array::RecordBatch;
 use datafusion::common::Result as DfResult;
-use polder_base::{RunId, Timestamp};
+use polder_base::{RunId, TableName, Timestamp};
 use polder_run::{CheckRecord, RunRecord, StepRecord};
 use polder_store::{Space, StoreError};
 use serde::de::DeserializeOwned;
@@ -13,41 +13,59 @@ use super::columns::Columns;
 use super::wanted::Wanted;
 use crate::Result;
 
-/// A record, and whether all of it may be told.
+/// A record, and what of it may be told.
 pub(super) struct Told<R> {
     record: R,
+    /// The principal may see all of its table.
     open: bool,
+    /// No policy at all is for the principal.
+    unbound: bool,
 }
 
 impl<R> Told<R> {
-    /// What counts or quotes rows.
+    /// What counts rows of the record's table.
     fn count(&self, f: impl Fn(&R) -> Option<u64>) -> Option<u64> {
         if self.open { f(&self.record) } else { None }
     }
 
-    fn text(&self, f: impl Fn(&R) -> Option<String>) -> Option<String> {
-        if self.open { f(&self.record) } else { None }
+    /// What quotes or counts rows of any table that was read.
+    fn free<T>(&self, f: impl Fn(&R) -> Option<T>) -> Option<T> {
+        if self.open && self.unbound { f(&self.record) } else { None }
     }
 }
 
 impl Reader {
-    pub(super) async fn read_runs(&self, wanted: &Wanted) -> Result<Vec<RunRecord>> {
+    pub(super) async fn read_runs(&self, wanted: &Wanted) -> Result<Vec<Told<RunRecord>>> {
         let prefix = wanted.run.map_or_else(String::new, |run| RunRecord::key(RunId(run)));
-        self.records(Space::Runs, &prefix).await
+        let records: Vec<RunRecord> = self.records(Space::Runs, &prefix).await?;
+        let unbound = !self.is_bound();
+        Ok(records.into_iter().map(|record| Told { record, open: true, unbound }).collect())
     }
 
     pub(super) async fn read_steps(&self, wanted: &Wanted) -> Result<Vec<Told<StepRecord>>> {
         let prefix = wanted.run.map_or_else(String::new, |run| StepRecord::prefix(RunId(run)));
         let records: Vec<StepRecord> = self.records(Space::Steps, &prefix).await?;
-        let told = |record: StepRecord| Told { open: self.is_open(&record.step.resource), record };
-        Ok(records.into_iter().map(told).collect())
+        Ok(self.told(records, |record| &record.step.resource))
     }
 
     pub(super) async fn read_checks(&self, wanted: &Wanted) -> Result<Vec<Told<CheckRecord>>> {
         let prefix = wanted.run.map_or_else(String::new, |run| StepRecord::prefix(RunId(run)));
         let records: Vec<CheckRecord> = self.records(Space::Checks, &prefix).await?;
-        let told = |record: CheckRecord| Told { open: self.is_open(&record.table), record };
-        Ok(records.into_iter().map(told).collect())
+        Ok(self.told(records, |record| &record.table))
+    }
+
+    /// The records that the principal may know of, by the name of what they are about: a table, or a query, which may
+    /// read any table.
+    fn told<R>(&self, records: Vec<R>, about: impl Fn(&R) -> &str) -> Vec<Told<R>> {
+        let unbound = !self.is_bound();
+        let told = |record: R| match about(&record).parse::<TableName>() {
+            Ok(table) => {
+                let decision = self.decide(&table, None);
+                decision.denied.is_none().then(|| Told { open: decision.is_open(), record, unbound })
+            }
+            Err(_) => Some(Told { open: unbound, record, unbound }),
+        };
+        records.into_iter().filter_map(told).collect()
     }
 
     async fn records<R: DeserializeOwned>(&self, space: Space, prefix: &str) -> Result<Vec<R>> {
@@ -77,27 +95,28 @@ fn word(value: &impl serde::Serialize) -> Option<String> {
     }
 }
 
-pub(super) fn runs(rows: &[RunRecord], now: Timestamp) -> DfResult<RecordBatch> {
+pub(super) fn runs(rows: &[Told<RunRecord>], now: Timestamp) -> DfResult<RecordBatch> {
     Columns::of(rows)
-        .count("run", |r| Some(r.id.0))
-        .text("status", |r| word(&r.status))
-        .text("reason", |r| r.reason.as_deref())
-        .text("target", |r| Some(r.target.as_str()))
-        .text("branch", |r| Some(r.branch.as_str()))
-        .text("principal", |r| Some(r.principal.as_str()))
-        .time("started", |r| Some(r.started))
-        .time("finished", |r| r.finished)
-        .count("elapsed_ms", |r| Some(r.elapsed_ms(now)))
-        .time("run_time", |r| Some(r.run_time))
-        .text("base", |r| Some(r.base.as_str()))
-        .text("published", |r| r.commit.as_deref())
-        .text("selection", |r| Some(selection(r)))
-        .boolean("full_refresh", |r| Some(r.full_refresh))
-        .text("environment", |r| r.environment.as_deref())
-        .text("version", |r| Some(r.version.as_str()))
-        .text("git_commit", |r| r.git_commit.as_deref())
-        .boolean("git_dirty", |r| Some(r.git_dirty))
-        .count("resumed", |r| Some(u64::from(r.resumed)))
+        .count("run", |r| Some(r.record.id.0))
+        .text("kind", |r| word(&r.record.kind))
+        .text("status", |r| word(&r.record.status))
+        .text("reason", |r| r.free(|r| r.reason.clone()))
+        .text("target", |r| Some(r.record.target.as_str()))
+        .text("branch", |r| Some(r.record.branch.as_str()))
+        .text("principal", |r| Some(r.record.principal.as_str()))
+        .time("started", |r| Some(r.record.started))
+        .time("finished", |r| r.record.finished)
+        .count("elapsed_ms", |r| Some(r.record.elapsed_ms(now)))
+        .time("run_time", |r| Some(r.record.run_time))
+        .text("base", |r| Some(r.record.base.as_str()))
+        .text("published", |r| r.record.commit.as_deref())
+        .text("selection", |r| Some(selection(&r.record)))
+        .boolean("full_refresh", |r| Some(r.record.full_refresh))
+        .text("environment", |r| r.record.environment.as_deref())
+        .text("version", |r| Some(r.record.version.as_str()))
+        .text("git_commit", |r| r.record.git_commit.as_deref())
+        .boolean("git_dirty", |r| Some(r.record.git_dirty))
+        .count("resumed", |r| Some(u64::from(r.record.resumed)))
         .batch()
 }
 
@@ -120,10 +139,11 @@ pub(super) fn steps(rows: &[Told<StepRecord>]) -> DfResult<RecordBatch> {
         .time("finished", |s| s.record.finished)
         .count("elapsed_ms", |s| s.record.finished.map(|_| s.record.elapsed_ms()))
         .count("rows", |s| s.count(|r| r.report.rows))
+        .count("replaced", |s| s.count(|r| r.report.replaced))
         .count("rejected", |s| s.count(|r| Some(r.report.rejected)))
         .count("bytes", |s| s.count(|r| r.report.bytes))
-        .text("note", |s| s.text(|r| r.report.note.clone()))
-        .text("error", |s| s.text(|r| r.failure.as_ref().map(|failure| failure.message.clone())))
+        .text("note", |s| s.free(|r| r.report.note.clone()))
+        .text("error", |s| s.free(|r| r.failure.as_ref().map(|failure| failure.message.clone())))
         .text("fingerprint", |s| s.record.fingerprint.as_ref().map(|f| f.0.as_str()))
         .batch()
 }
@@ -132,13 +152,13 @@ pub(super) fn checks(rows: &[Told<CheckRecord>]) -> DfResult<RecordBatch> {
     Columns::of(rows)
         .count("run", |c| Some(c.record.run.0))
         .text("resource", |c| Some(c.record.table.as_str()))
-        .text("check_name", |c| c.text(|r| Some(r.check.clone())))
+        .text("check_name", |c| c.open.then_some(c.record.check.as_str()))
         .text("severity", |c| Some(c.record.severity.as_str()))
         .boolean("passed", |c| Some(c.record.passed))
-        .count("failed_rows", |c| c.count(|r| r.failed_rows))
+        .count("failed_rows", |c| c.free(|r| r.failed_rows))
         .count("total_rows", |c| c.count(|r| r.total_rows))
-        .text("detail", |c| c.text(|r| r.detail.clone()))
-        .text("query", |c| c.text(|r| r.query.clone()))
+        .text("detail", |c| c.free(|r| r.detail.clone()))
+        .text("query", |c| c.free(|r| r.query.clone()))
         .text("file", |c| Some(c.record.file.as_str()))
         .count("line", |c| Some(u64::from(c.record.line)))
         .time("at", |c| Some(c.record.at))

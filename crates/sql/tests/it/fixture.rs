@@ -10,7 +10,7 @@ use futures::TryStreamExt;
 use polder_base::{RunId, TableName, Timestamp};
 use polder_catalog::{Author, Catalog, Change, CommitId, MAIN};
 use polder_diag::Span;
-use polder_govern::{Mask, Policy, Principal};
+use polder_govern::{Mask, Policy, PolicyPlaces, Principal};
 use polder_lake::{Lake, LakeOptions, Workspace, from_arrow};
 use polder_sql::{Engine, Session, SessionOptions, SqlError};
 use polder_store::{MemoryState, MemoryStorage, Warehouse};
@@ -26,7 +26,8 @@ pub struct Fixture {
     pub lake: Arc<Lake>,
     pub engine: Arc<Engine>,
     pub system: Arc<SimulatedSystem>,
-    pub spill: tempfile::TempDir,
+    /// Removed with the lake.
+    _spill: tempfile::TempDir,
 }
 
 impl Fixture {
@@ -45,7 +46,7 @@ impl Fixture {
         };
         let lake = Lake::open(catalog, &options).unwrap();
         let engine = Engine::new(Arc::clone(&lake), policies).unwrap();
-        Self { lake, engine, system, spill }
+        Self { lake, engine, system, _spill: spill }
     }
 
     /// The shop: see `shop` below for its tables.
@@ -212,6 +213,7 @@ pub fn policy(table: &str, principals: &[&str]) -> Policy {
         row_filter: None,
         masks: BTreeMap::new(),
         span: Span::file(&file),
+        places: PolicyPlaces::default(),
     }
 }
 

@@ -173,3 +173,28 @@ fn references_are_the_tables_to_wait_for() {
     assert_eq!(found[0].range, 14..15);
     assert!(table_references("SELECT * FROM").is_err());
 }
+
+#[tokio::test]
+async fn a_column_without_a_name_is_called_as_it_is_written() {
+    let fixture = Fixture::shop().await;
+    let session = fixture.platform().await;
+    for (sql, names) in [
+        (
+            "SELECT 7 / 2, sum(amount), region FROM silver.orders GROUP BY region ORDER BY sum(amount)",
+            "7 / 2|sum(amount)|region",
+        ),
+        (
+            "SELECT order_id + 1, o.*, count(*) OVER () FROM silver.orders o LIMIT 1",
+            "order_id + 1|order_id|customer_id|region|amount|created_at|count(*) OVER ()",
+        ),
+        ("SELECT 'a' UNION ALL SELECT 'b'", "'a'"),
+        ("(SELECT 1 + 1)", "1 + 1"),
+        ("SELECT amount AS \"1\", 1 FROM silver.orders", "1|1_1"),
+        ("WITH t AS (SELECT max(amount) AS m FROM silver.orders) SELECT * FROM t", "m"),
+    ] {
+        let schema = session.schema(sql).await.unwrap();
+        let found: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
+        assert_eq!(found.join("|"), names, "{sql}");
+        session.query(sql).await.unwrap();
+    }
+}

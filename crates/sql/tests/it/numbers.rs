@@ -35,7 +35,7 @@ async fn arithmetic_is_checked_when_folded_and_when_run() {
         format!("VALUES ({MAX} + 1)"),
     ] {
         let message = error(&session, &sql).await;
-        assert!(message.to_lowercase().contains("overflow"), "{sql}: {message}");
+        assert!(message.contains("does not fit"), "{sql}: {message}");
     }
 }
 
@@ -121,5 +121,31 @@ async fn decimals_and_times_are_what_people_write() {
     );
     let schema = session.schema("SELECT row_number() OVER () AS n, to_timestamp_nanos(1) AS t").await.unwrap();
     assert_eq!(schema.field(0).data_type().to_string(), "Int64");
-    assert_eq!(schema.field(1).data_type().to_string(), "Timestamp(µs)");
+    assert_eq!(schema.field(1).data_type().to_string(), "Timestamp(µs, \"UTC\")");
+}
+
+#[tokio::test]
+async fn times_beyond_nanoseconds_are_compared() {
+    let fixture = Fixture::empty(Vec::new()).await;
+    let session = fixture.platform().await;
+    let times =
+        "(SELECT CAST(column1 AS TIMESTAMP) AS t FROM (VALUES ('2026-01-01 10:00:00'), ('9999-12-31'))) AS times";
+    for (condition, rows) in [
+        ("t < '3000-01-01'", "1"),
+        ("t = '9999-12-31'", "1"),
+        ("'0001-01-01' < t", "2"),
+        ("t < DATE '3000-01-01'", "1"),
+        ("t BETWEEN '2026-01-01' AND '9999-12-31 00:00:00'", "2"),
+        ("t IN ('9999-12-31', '2026-01-01T10:00:00')", "2"),
+        ("t NOT IN (DATE '9999-12-31')", "1"),
+        ("now() < '9999-12-31' AND t IS DISTINCT FROM '9999-12-31'", "1"),
+        ("EXISTS (SELECT 1 WHERE t > '3000-01-01')", "1"),
+    ] {
+        assert_eq!(
+            one(&session, &format!("SELECT count(*) FROM {times} WHERE {condition}")).await,
+            rows,
+            "{condition}"
+        );
+    }
+    assert!(error(&session, &format!("SELECT count(*) FROM {times} WHERE t > 'soon'")).await.contains("soon"));
 }

@@ -1,8 +1,12 @@
 //! Policies: what a principal may not see does not come out, whatever the statement is.
 
+use std::sync::Arc;
+
 use polder_catalog::{Change, EntryKey, MAIN};
-use polder_govern::{Mask, Policy};
-use polder_sql::{Engine, SqlError};
+use polder_diag::Span;
+use polder_govern::{Mask, Policy, PolicyPlaces};
+use polder_sql::{Engine, Session, SessionOptions, SqlError};
+use polder_store::Space;
 
 use crate::fixture::{Fixture, error, lines, one, options, policy, rows};
 
@@ -88,8 +92,9 @@ async fn a_predicate_that_fails_on_hidden_rows_tells_nothing() {
     assert_eq!(
         one(
             &ann,
+            // (With `o.customer_id = c.customer_id` the optimiser would ask the same of the orders, which ann may see.)
             "SELECT count(*) FROM silver.orders o JOIN silver.customers c \
-             ON o.customer_id = c.customer_id AND 1 / (c.customer_id - 11) > -5"
+             ON o.customer_id + 0 = c.customer_id AND 1 / (c.customer_id - 11) > -5"
         )
         .await,
         "3"
@@ -138,7 +143,7 @@ async fn harmless_predicates_go_below_and_explain_ends_there() {
         assert!(!plan.contains(below), "{below} in {plan}");
     }
     let analysed = lines(&ann, "EXPLAIN ANALYZE SELECT count(*) FROM silver.customers").await.join("\n");
-    assert!(!analysed.contains("Parquet") && !analysed.contains("=3"), "{analysed}");
+    assert!(!analysed.contains("Parquet") && !analysed.contains("rows=3"), "{analysed}");
     let open = lines(&fixture.platform().await, "EXPLAIN SELECT name FROM silver.customers").await.join("\n");
     assert!(open.contains("DataSource") && !open.contains("GovernedScan"), "{open}");
 }
@@ -214,21 +219,130 @@ async fn a_filter_may_ask_other_tables() {
     assert!(rows(&ann, "SELECT * FROM silver.customers").await.is_err());
 }
 
-#[tokio::test]
-async fn a_policy_that_cannot_be_applied_shows_nothing() {
-    let fixture = Fixture::shop().await;
-    for filter in ["no_such_column = 1", "region", "region = (SELECT nothing FROM nowhere)"] {
-        let engine = fixture
-            .governed_by(vec![Policy { row_filter: Some(filter.to_owned()), ..policy("silver.orders", &["*"]) }]);
-        let ann = engine.session(options("ann")).await.unwrap();
-        let denied = rows(&ann, "SELECT * FROM silver.orders").await.unwrap_err();
-        assert!(matches!(denied, SqlError::Denied(_)), "{filter}: {denied}");
+fn filtered(table: &str, filter: &str) -> Policy {
+    Policy { row_filter: Some(filter.to_owned()), ..policy(table, &["*"]) }
+}
+
+fn masking(table: &str, column: &str) -> Policy {
+    Policy { masks: [(column.to_owned(), Mask::Hash)].into(), ..policy(table, &["*"]) }
+}
+
+/// The misfit of a policy, with its hints.
+async fn misfit(session: &Session, sql: &str) -> String {
+    match rows(session, sql).await {
+        Err(SqlError::Policy(problem)) => format!("{problem} {}", problem.hints.join("; ")),
+        other => panic!("{sql} gave {other:?}"),
     }
-    let broken = Engine::new(
-        std::sync::Arc::clone(&fixture.lake),
-        vec![Policy { row_filter: Some("region = = 1".to_owned()), ..policy("silver.orders", &["*"]) }],
-    );
-    assert!(broken.unwrap_err().to_string().contains("is no SQL expression"));
+}
+
+#[tokio::test]
+async fn a_policy_that_does_not_fit_its_table_shows_nothing() {
+    let fixture = Fixture::shop().await;
+    for (filter, why) in [
+        ("no_such_column = 1", ": no column is called `no_such_column`"),
+        ("regoin = 'eu'", ": no column is called `regoin` did you mean `region` of orders?"),
+        ("region", ": cannot create filter with non-boolean predicate"),
+        ("region = (SELECT nothing FROM nowhere)", ": no table is called `nowhere`"),
+        ("count(*) > 1", ": it is about many rows, and has to be about one"),
+    ] {
+        let engine = fixture.governed_by(vec![filtered("silver.orders", filter)]);
+        let ann = engine.session(options("ann")).await.unwrap();
+        let want = format!("error[S022]: silver.orders cannot be read: the filter of its policy does not fit it{why}");
+        for sql in ["SELECT * FROM silver.orders", "DESCRIBE silver.orders", "SELECT * FROM orders AT BRANCH pr-42"] {
+            let told = misfit(&ann, sql).await;
+            assert!(told.starts_with(&want), "{filter}: {told}");
+        }
+        // Of other tables it says nothing.
+        assert_eq!(one(&ann, "SELECT count(*) FROM silver.customers").await, "3");
+    }
+}
+
+#[tokio::test]
+async fn a_mask_of_a_column_that_is_not_there_shows_nothing() {
+    let fixture = Fixture::shop().await;
+    let file = "policies/hr.yaml".into();
+    let places = PolicyPlaces { masks: [("salry".to_owned(), Span::new(&file, 30..35))].into(), filter: None };
+    let policies = vec![Policy { places, ..masking("silver.customers", "salry") }, masking("gold.contacts", "phone")];
+    let ann = fixture.governed_by(policies).session(options("ann")).await.unwrap();
+    let told = misfit(&ann, "SELECT * FROM silver.customers").await;
+    let want = "error[S022]: silver.customers cannot be read: a policy masks `salry`, and it has no such column \
+                did you mean `salary`?";
+    assert_eq!(told, want);
+    let Err(SqlError::Policy(problem)) = rows(&ann, "SELECT 1 FROM silver.customers").await else { panic!() };
+    assert_eq!(problem.label.unwrap().span, Span::new(&file, 30..35));
+    // So it is with views.
+    assert!(misfit(&ann, "SELECT * FROM gold.contacts").await.contains("a policy masks `phone`"));
+    // A policy for many tables masks the column where there is one, however it is spelled.
+    let ann = fixture.governed_by(vec![masking("silver.*", "SALARY")]).session(options("ann")).await.unwrap();
+    assert_eq!(one(&ann, "SELECT count(*) FROM silver.orders").await, "4");
+    assert_eq!(one(&ann, "SELECT count(*) FROM silver.customers WHERE salary = '100'").await, "0");
+}
+
+#[tokio::test]
+async fn policies_that_are_no_sql_are_told_before_any_table_is_read() {
+    let file = "policies/p.yaml".into();
+    let places = PolicyPlaces {
+        filter: Some(Span::new(&file, 10..20)),
+        masks: [("a".to_owned(), Span::new(&file, 30..31)), ("b".to_owned(), Span::new(&file, 40..41))].into(),
+    };
+    let masks = [("a", "left(a"), ("b", "upper(b)")].map(|(c, sql)| (c.to_owned(), Mask::Expression(sql.to_owned())));
+    let broken = Policy { masks: masks.into(), places, ..filtered("silver.orders", "salary >> > 3") };
+    let told = |policies: &[Policy]| -> Vec<String> {
+        let line = |d: &polder_diag::Diagnostic| format!("{} {d}", d.label.as_ref().unwrap().span.start);
+        polder_sql::check_policies(policies).iter().map(line).collect()
+    };
+    let found = told(std::slice::from_ref(&broken));
+    assert_eq!(found.len(), 2, "{found:?}");
+    assert!(found[0].starts_with("10 error[S021]: the policy's filter is no SQL expression: "), "{found:?}");
+    assert!(found[1].starts_with("30 error[S021]: the policy's mask of `a` is no SQL expression: "), "{found:?}");
+    assert_eq!(told(&[masking("system.step", "error")]), ["0 error[S020]: no table is called `system.step`"]);
+    assert_eq!(told(&[masking("system.steps", "error"), masking("system.*", "error"), masking("*", "x")]), [""; 0]);
+    let fixture = Fixture::empty(Vec::new()).await;
+    assert!(Engine::new(Arc::clone(&fixture.lake), vec![broken]).is_err());
+}
+
+#[tokio::test]
+async fn while_policies_cannot_be_read_only_the_platform_sees_anything() {
+    let fixture = Fixture::empty(Vec::new()).await;
+    fixture.table(MAIN, "silver.orders", "SELECT 1 AS order_id").await;
+    fixture.view(MAIN, "gold.orders", "SELECT * FROM silver.orders").await;
+    let closed = Engine::closed(Arc::clone(&fixture.lake)).unwrap();
+    let ann = closed.session(options("ann")).await.unwrap();
+    for table in ["silver.orders", "gold.orders", "system.tables", "system.runs", "information_schema.tables"] {
+        let denied = rows(&ann, &format!("SELECT * FROM {table}")).await.unwrap_err();
+        assert!(matches!(denied, SqlError::Denied(_)), "{table}: {denied}");
+    }
+    let platform = closed.session(SessionOptions::system(MAIN, crate::fixture::START)).await.unwrap();
+    assert_eq!(one(&platform, "SELECT count(*) FROM gold.orders").await, "1");
+    // No table is bound for good to a policy that is none.
+    let bound = fixture.lake.catalog().state().scan(Space::Meta, "governed/", None, 10).await.unwrap();
+    assert_eq!(bound.len(), 0);
+}
+
+#[tokio::test]
+async fn the_platforms_own_tables_may_be_governed() {
+    let fixture = Fixture::shop().await;
+    let policies = vec![
+        Policy { deny: true, ..policy("system.files", &["analyst"]) },
+        filtered("system.refs", "kind = 'tag'"),
+        masking("system.columns", "comment"),
+        Policy { deny: true, ..policy("information_schema.*", &["analyst"]) },
+    ];
+    let engine = fixture.governed_by(policies);
+    let ann = engine.session(options("ann")).await.unwrap();
+    for table in ["system.files", "information_schema.tables"] {
+        let denied = rows(&ann, &format!("SELECT count(*) FROM {table}")).await.unwrap_err();
+        assert!(matches!(denied, SqlError::Denied(_)), "{table}: {denied}");
+    }
+    assert_eq!(one(&ann, "SELECT count(*) FROM system.refs").await, "0");
+    assert_ne!(one(&ann, "SELECT count(*) FROM system.columns WHERE column_name = 'salary'").await, "0");
+    let zoe = engine.session(options("zoe")).await.unwrap();
+    assert_ne!(one(&zoe, "SELECT count(*) FROM system.files").await, "0");
+    let all = fixture.governed_by(vec![Policy { deny: true, ..policy("*", &["analyst"]) }]);
+    let ann = all.session(options("ann")).await.unwrap();
+    for table in ["silver.orders", "system.runs"] {
+        assert!(matches!(rows(&ann, &format!("SELECT * FROM {table}")).await, Err(SqlError::Denied(_))), "{table}");
+    }
 }
 
 #[tokio::test]

@@ -1,14 +1,18 @@
 //! `system.*` and `information_schema.*`.
 
 use polder_base::{RunId, Timestamp};
-use polder_run::{CheckRecord, RunRecord, RunStatus, StepKey, StepKind, StepRecord, StepReport, StepStatus};
+use polder_run::{
+    CheckRecord, FailureKind, RunKind, RunRecord, RunStatus, StepFailure, StepKey, StepKind, StepRecord, StepReport,
+    StepStatus,
+};
 use polder_store::{Batch, Space};
 
-use crate::fixture::{Fixture, START, lines, one};
+use crate::fixture::{Fixture, START, lines, one, options, policy};
 
 fn run(id: u64, status: RunStatus) -> RunRecord {
     RunRecord {
         id: RunId(id),
+        kind: RunKind::Run,
         target: "main".to_owned(),
         branch: format!("run/{id}"),
         status,
@@ -29,6 +33,7 @@ fn run(id: u64, status: RunStatus) -> RunRecord {
         git_dirty: false,
         files: Default::default(),
         resumed: 0,
+        stale: false,
     }
 }
 
@@ -110,6 +115,85 @@ async fn records_of_governed_tables_hide_their_numbers() {
         one(&ann, "SELECT passed, check_name, failed_rows, total_rows, query FROM system.checks").await,
         "false|NULL|NULL|NULL|NULL"
     );
+}
+
+/// A step of a table that everybody may read, made from one that not everybody may: its error quotes a value.
+fn failed(resource: &str, error: &str) -> StepRecord {
+    StepRecord {
+        run: RunId(12),
+        step: StepKey::new(StepKind::Model, resource),
+        status: StepStatus::Failed,
+        attempt: 1,
+        started: Some(START),
+        finished: Some(START),
+        fingerprint: None,
+        report: StepReport { rows: Some(7), note: Some(error.to_owned()), ..StepReport::default() },
+        failure: Some(StepFailure { kind: FailureKind::Data, message: error.to_owned(), diagnostic: None }),
+    }
+}
+
+fn failed_check(table: &str, query: &str) -> CheckRecord {
+    CheckRecord {
+        run: RunId(12),
+        table: table.to_owned(),
+        check: "a name".to_owned(),
+        severity: "error".to_owned(),
+        passed: false,
+        failed_rows: Some(1),
+        total_rows: Some(3),
+        detail: Some(query.to_owned()),
+        query: Some(query.to_owned()),
+        file: "checks/c.yaml".to_owned(),
+        line: 4,
+        at: START,
+    }
+}
+
+#[tokio::test]
+async fn what_a_run_left_behind_may_quote_any_table() {
+    const SECRET: &str = "cannot cast 'bob@example.com' to bigint";
+    let fixture = Fixture::shop().await;
+    let mut batch = Batch::new();
+    for step in [failed("gold.daily", SECRET), failed("silver.payroll", SECRET), failed("orphans", SECRET)] {
+        batch = batch.put(Space::Steps, StepRecord::key(RunId(12), &step.step), json(&step));
+    }
+    for table in ["gold.daily", "silver.payroll", "orphans"] {
+        batch = batch.put(Space::Checks, CheckRecord::key(RunId(12), table, 0), json(&failed_check(table, SECRET)));
+    }
+    let held = RunRecord { reason: Some(SECRET.to_owned()), ..run(12, RunStatus::Held) };
+    batch = batch.put(Space::Runs, RunRecord::key(RunId(12)), json(&held));
+    fixture.lake.catalog().state().apply(batch).await.unwrap();
+
+    let (runs, steps, checks) = (
+        "SELECT run, status, reason FROM system.runs",
+        "SELECT resource, status, rows, note, error FROM system.steps ORDER BY resource",
+        "SELECT resource, check_name, failed_rows, total_rows, detail, query FROM system.checks ORDER BY resource",
+    );
+    let ann = fixture.person("ann").await;
+    assert_eq!(one(&ann, runs).await, "12|held|NULL");
+    assert_eq!(lines(&ann, steps).await, ["gold.daily|failed|7|NULL|NULL", "orphans|failed|NULL|NULL|NULL"]);
+    assert_eq!(lines(&ann, checks).await, ["gold.daily|a name|NULL|3|NULL|NULL", "orphans|NULL|NULL|NULL|NULL|NULL"]);
+    // Nor where a filter is applied before rows are shown.
+    for (table, column) in [("runs", "reason"), ("steps", "error"), ("steps", "note"), ("checks", "detail")] {
+        let sql = format!("SELECT count(*) FROM system.{table} WHERE {column} LIKE '%bob@%'");
+        assert_eq!(one(&ann, &sql).await, "0", "{sql}");
+    }
+    // Whom no policy binds sees all of it.
+    let platform = fixture.platform().await;
+    assert_eq!(one(&platform, runs).await, format!("12|held|{SECRET}"));
+    assert_eq!(lines(&platform, steps).await.len(), 3);
+    let open = fixture.governed_by(vec![policy("silver.payroll", &["somebody else"])]);
+    let ann = open.session(options("ann")).await.unwrap();
+    assert_eq!(one(&ann, runs).await, format!("12|held|{SECRET}"));
+    assert_eq!(lines(&ann, checks).await[2], format!("silver.payroll|a name|1|3|{SECRET}|{SECRET}"));
+}
+
+#[tokio::test]
+async fn commits_do_not_name_what_is_denied() {
+    let fixture = Fixture::shop().await;
+    let denied = "SELECT count(*) FROM system.commits WHERE changed LIKE '%payroll%'";
+    assert_eq!(one(&fixture.person("ann").await, denied).await, "0");
+    assert_eq!(one(&fixture.person("hr").await, denied).await, "1");
 }
 
 #[tokio::test]

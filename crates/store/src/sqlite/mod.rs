@@ -9,13 +9,14 @@ mod statement;
 mod writer;
 
 use std::fmt;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use sqlx::SqlitePool;
 
-use crate::{Batch, Key, Outcome, Result, Space, State, StoreError};
+use crate::{Batch, Key, MEND_STATE, Outcome, Result, Space, State, StoreError};
 
 /// The format of the file: tables, keys and what `Meta` says. A greater one is refused.
 pub(crate) const FORMAT: u32 = 1;
@@ -97,8 +98,10 @@ impl State for SqliteState {
 mod code {
     pub const BUSY: u32 = 5;
     pub const LOCKED: u32 = 6;
+    pub const IO: u32 = 10;
     pub const CORRUPT: u32 = 11;
     pub const FULL: u32 = 13;
+    pub const CANNOT_OPEN: u32 = 14;
     pub const NOT_A_DATABASE: u32 = 26;
 }
 
@@ -109,23 +112,29 @@ fn sqlite_error(path: &Path, doing: &str, e: &sqlx::Error) -> StoreError {
     match primary {
         Some(code::CORRUPT | code::NOT_A_DATABASE) => damaged(path, &e.to_string()),
         Some(code::FULL) => StoreError::NoSpace { path: file },
+        // SQLite does not always say why a file could not grow.
+        Some(code::IO | code::CANNOT_OPEN) if is_full(path) => StoreError::NoSpace { path: file },
+        Some(code::BUSY | code::LOCKED) => StoreError::Io {
+            doing: format!("{doing} in {file}"),
+            detail: format!("another process has been writing to it for {} s: {e}", open::BUSY_TIMEOUT.as_secs()),
+            transient: true,
+        },
         _ => StoreError::Io {
             doing: format!("{doing} in {file}"),
             detail: e.to_string(),
-            transient: matches!(primary, Some(code::BUSY | code::LOCKED)) || matches!(e, sqlx::Error::PoolTimedOut),
+            transient: matches!(e, sqlx::Error::PoolTimedOut),
         },
     }
 }
 
+/// Whether the disk of a file has no room for what SQLite asks for at least (32 KiB for the index of its log).
+fn is_full(path: &Path) -> bool {
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let tried = tempfile::tempfile_in(folder).and_then(|mut file| file.write_all(&[0; 64 << 10]));
+    tried.is_err_and(|e| matches!(e.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded))
+}
+
 /// A damaged file, and what its owner can do.
 fn damaged(path: &Path, detail: &str) -> StoreError {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    StoreError::Corrupt {
-        path: path.display().to_string(),
-        detail: format!(
-            "{detail}. The tables in the warehouse are not affected. Stop every process that uses it; then restore it \
-             from a backup, or move it away together with {name}-wal and {name}-shm: refs and commits are then built \
-             again from the warehouse, and records of runs are lost"
-        ),
-    }
+    StoreError::Corrupt { path: path.display().to_string(), detail: format!("{detail}; {MEND_STATE}") }
 }

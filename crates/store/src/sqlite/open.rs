@@ -10,7 +10,7 @@ use super::{FORMAT, damaged, mount, sqlite_error, statement};
 use crate::{Result, Space, StoreError};
 
 /// How long to wait for another process that writes.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
+pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
 
 const READERS: u32 = 4;
 

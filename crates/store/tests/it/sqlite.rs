@@ -158,7 +158,7 @@ async fn a_damaged_file_is_told() {
 
 fn assert_corrupt(error: &StoreError) {
     assert!(matches!(error, StoreError::Corrupt { .. }), "{error:?}");
-    assert!(error.to_string().contains("move it away together with state.db-wal"), "{error}");
+    assert!(error.to_string().contains("move `state.db`, `state.db-wal` and `state.db-shm` away"), "{error}");
 }
 
 /// The last connection to close moves the WAL into the file and removes it, on a thread of its own.

@@ -89,7 +89,7 @@ pub fn trouble(cx: &Cx, doing: &str, error: &CatalogError) -> Trouble {
         | CatalogError::Store(StoreError::NotFound { .. } | StoreError::Corrupt { .. })
         | CatalogError::Table(TableError::Store(StoreError::NotFound { .. })) => Trouble::Gone,
         CatalogError::Invalid(text)
-            if ["not there any more", "still kept", "no longer kept", "goes back further"]
+            if ["not there any more", "still kept", "no longer kept", "no history before", "goes back further"]
                 .iter()
                 .any(|known| text.contains(known)) =>
         {
