@@ -148,6 +148,8 @@ class Demo:
     def next_steps(self, held):
         shown = os.path.relpath(self.project)
         relative = os.path.relpath(self.polder, self.project)
+        if relative.startswith("../../../"):
+            relative = self.polder
         print("\nWhat to type next:")
         print(f"  cd {shown}; alias polder={relative}")
         print('  polder sql "select * from gold.top_products where place <= 3"')

@@ -16,10 +16,10 @@ use polder_diag::Span;
 use polder_govern::{Policies, Policy, PolicyPlaces};
 use polder_lake::Lake;
 
+use crate::compared::ComparedTypes;
 use crate::govern::{Governance, check_policies};
 use crate::numbers::{CheckedNumbers, CheckedSum};
 use crate::session::Core;
-use crate::times::ComparedTimes;
 use crate::{Result, Session, SessionOptions, SqlError, functions, types};
 
 /// Limits of one session.
@@ -101,11 +101,11 @@ impl Engine {
     }
 }
 
-/// DataFusion's own analysis between ours: times are made equal before types are settled, numbers checked after.
+/// DataFusion's own analysis between ours: types that meet are made equal before the rest is settled, numbers checked after.
 fn analysis() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
     vec![
         Arc::new(ResolveGroupingFunction::new()),
-        Arc::new(ComparedTimes),
+        Arc::new(ComparedTypes),
         Arc::new(TypeCoercion::new()),
         Arc::new(CheckedNumbers::new()),
     ]

@@ -3,6 +3,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod codes;
+mod compared;
 mod context;
 mod describe;
 mod engine;
@@ -20,7 +21,7 @@ mod session;
 mod statement;
 mod summarize;
 mod system;
-mod times;
+
 mod types;
 
 pub use engine::{Engine, Limits};

@@ -42,6 +42,9 @@ fn readable(line: &str) -> String {
     if rest == "Divide by zero error" {
         return "division by zero".to_owned();
     }
+    if let Some((number, _)) = rest.split_once(" is too ").filter(|(_, why)| why.contains("to store in a Decimal")) {
+        return format!("{number} does not fit its type: it has too many digits");
+    }
     let overflow = rest.strip_prefix("Arithmetic overflow: Overflow happened on: ");
     if let Some(sum) = overflow.or_else(|| Some(rest.split_once("Array overflow on ")?.1)) {
         return format!("`{sum}` does not fit its type");

@@ -5,6 +5,7 @@
 //! the expression (folding, pushdown, execution) is checked; `sum` is registered anew.
 
 mod arithmetic;
+mod decimals;
 mod rule;
 mod sum;
 

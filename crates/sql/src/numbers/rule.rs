@@ -10,6 +10,7 @@ use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, LogicalPlan, Sca
 use datafusion::optimizer::AnalyzerRule;
 
 use super::arithmetic::{Checked, negation};
+use super::decimals::{WITHIN_PRECISION, is_full, within_precision};
 use crate::expressions;
 
 /// Runs after type coercion: by then both sides of an operator have one type.
@@ -19,6 +20,7 @@ pub(crate) struct CheckedNumbers {
     subtract: Arc<ScalarUDF>,
     multiply: Arc<ScalarUDF>,
     negate: Arc<ScalarUDF>,
+    within: Arc<ScalarUDF>,
 }
 
 impl CheckedNumbers {
@@ -28,6 +30,7 @@ impl CheckedNumbers {
             subtract: Arc::new(Checked::Subtract.udf()),
             multiply: Arc::new(Checked::Multiply.udf()),
             negate: Arc::new(negation()),
+            within: Arc::new(within_precision()),
         }
     }
 
@@ -49,7 +52,20 @@ impl CheckedNumbers {
                     };
                     Ok(Transformed::yes(udf.call(vec![*left, *right])))
                 }
-                _ => Ok(Transformed::no(Expr::BinaryExpr(BinaryExpr { left, op, right }))),
+                Some(_) => {
+                    let expr = Expr::BinaryExpr(BinaryExpr { left, op, right });
+                    let full = is_full(&expr.get_type(schema)?);
+                    Ok(if full { Transformed::yes(self.within.call(vec![expr])) } else { Transformed::no(expr) })
+                }
+                None => Ok(Transformed::no(Expr::BinaryExpr(BinaryExpr { left, op, right }))),
+            },
+            // A plan that was analysed before has it already.
+            Expr::ScalarFunction(mut call) if call.func.name() == WITHIN_PRECISION => match call.args.pop() {
+                Some(inner @ Expr::ScalarFunction(_)) if is_within(&inner) => Ok(Transformed::yes(inner)),
+                argument => {
+                    call.args.extend(argument);
+                    Ok(Transformed::no(Expr::ScalarFunction(call)))
+                }
             },
             Expr::Negative(operand) if operand.get_type(schema)?.is_signed_integer() => {
                 Ok(Transformed::yes(self.negate.call(vec![*operand])))
@@ -67,6 +83,10 @@ impl AnalyzerRule for CheckedNumbers {
     fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> Result<LogicalPlan> {
         Ok(plan.transform_up_with_subqueries(|node| self.rewrite_node(node))?.data)
     }
+}
+
+fn is_within(expr: &Expr) -> bool {
+    matches!(expr, Expr::ScalarFunction(call) if call.func.name() == WITHIN_PRECISION)
 }
 
 fn integers(left: &Expr, right: &Expr, schema: &DFSchema) -> Result<bool> {

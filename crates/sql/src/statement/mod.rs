@@ -58,6 +58,7 @@ fn parse_text(text: &Text) -> Result<(Kind, Vec<Relation>), Box<Diagnostic>> {
     let mut kind = kind::of(statement, summarize, text)?;
     if let Kind::Query(query) | Kind::Describe(query) | Kind::Summarize(query) = &mut kind {
         naming::name_columns(query);
+        naming::make_doubles(query);
     }
     let relations = relations(&mut kind, versions, text)?;
     Ok((kind, relations))

@@ -149,3 +149,49 @@ async fn times_beyond_nanoseconds_are_compared() {
     }
     assert!(error(&session, &format!("SELECT count(*) FROM {times} WHERE t > 'soon'")).await.contains("soon"));
 }
+
+#[tokio::test]
+async fn a_number_with_an_exponent_is_a_double() {
+    let fixture = Fixture::empty(Vec::new()).await;
+    let session = fixture.platform().await;
+    assert_eq!(
+        one(&session, "SELECT arrow_typeof(1e0), arrow_typeof(1.5E3), 1e0 / 4, 1e300 > 1").await,
+        "Float64|Float64|0.25|true"
+    );
+    assert_eq!(session.schema("SELECT 1e0").await.unwrap().field(0).name(), "1e0");
+}
+
+#[tokio::test]
+async fn a_double_beside_a_decimal_stays_a_double() {
+    let fixture = Fixture::empty(Vec::new()).await;
+    let session = fixture.platform().await;
+    let values = "(SELECT CAST(column1 AS DOUBLE) AS d FROM (VALUES ('1e-20'), ('0.30000000000000004'), ('0.3'), ('5'), ('1e20'))) AS t";
+    for (sql, gives) in [
+        (format!("SELECT count(*) FROM {values} WHERE d > 0.0"), "5"),
+        (format!("SELECT count(*) FROM {values} WHERE d = 0.3"), "1"),
+        (format!("SELECT count(*) FROM {values} WHERE d IN (0.3, 5.0)"), "2"),
+        (format!("SELECT count(*) FROM {values} WHERE d BETWEEN 0.0 AND 0.5"), "3"),
+        (format!("SELECT count(*) FROM {values} WHERE CASE WHEN d > 1 THEN d ELSE 0.0 END > 0"), "2"),
+        (format!("SELECT count(*) FROM {values} WHERE coalesce(d, 0.0) > 0"), "5"),
+        (format!("SELECT arrow_typeof(d) FROM (SELECT d FROM {values} UNION ALL SELECT 0.5) LIMIT 1"), "Float64"),
+        (format!("SELECT sum(d) FROM (SELECT d FROM {values} WHERE d < 0.1 UNION ALL SELECT 0.5)"), "0.5"),
+    ] {
+        assert_eq!(one(&session, &sql).await, gives, "{sql}");
+    }
+}
+
+#[tokio::test]
+async fn a_decimal_has_no_more_digits_than_its_type() {
+    let fixture = Fixture::empty(Vec::new()).await;
+    let session = fixture.platform().await;
+    let most = "9".repeat(38);
+    for sql in [
+        format!("SELECT {most} + 1"),
+        format!("SELECT -{most} - 1"),
+        format!("SELECT x + 1 FROM (VALUES ({most})) AS t(x)"),
+        format!("SELECT count(*) FROM (VALUES ({most}), (1)) AS t(x) WHERE x + 1 > 0"),
+    ] {
+        assert!(error(&session, &sql).await.contains("does not fit its type"), "{sql}");
+    }
+    assert_eq!(one(&session, &format!("SELECT {most} - 1 + 1")).await, most);
+}
