@@ -5,7 +5,7 @@ use std::sync::Arc;
 use polder_app::{App, CheckSummary, RunRequest, RunSummary, Shown};
 use polder_base::{RunId, Timestamp};
 use polder_diag::{Sources, render_text};
-use polder_run::{CheckFailure, EventSink, RunStatus, StepRecord};
+use polder_run::{CheckFailure, EventSink, RunStatus, StepKind, StepRecord};
 
 use super::context::{Context, cancelled_by_signal, now};
 use crate::args::{Check, Format, Run};
@@ -113,8 +113,20 @@ fn ending(summary: &RunSummary, paint: Paint, now: Timestamp) -> String {
         (false, RunStatus::Cancelled) => hints("go on", &[format!("polder run --resume {}", record.id)], paint),
         (false, _) => hints("fix, go", &[format!("polder run --resume {}", record.id)], paint),
     };
+    if record.status == RunStatus::Held && is_of_source(&summary.steps) {
+        // Resuming goes on with what was read; where the source was wrong, it has to be read again.
+        out += &hints("or anew", &["polder run".to_owned()], paint);
+    }
     out += &format!("{}\n", paint.style(DIM, &format!("{time} · exit {}", summary.exit_code())));
     out
+}
+
+/// Whether a check failed on a table that this run brought in.
+fn is_of_source(steps: &[StepRecord]) -> bool {
+    let is_read = |table: &str| {
+        steps.iter().any(|s| s.step.kind == StepKind::Ingest && s.step.resource == table && s.report.rows.is_some())
+    };
+    steps.iter().any(|s| s.step.kind == StepKind::Check && !s.report.failures.is_empty() && is_read(&s.step.resource))
 }
 
 fn published(summary: &RunSummary, paint: Paint, now: Timestamp) -> String {

@@ -37,6 +37,8 @@ impl Halted {
                 _ => {}
             }
         }
+        // What it has said is in the state by now; a transaction that it is halted in would keep all others out.
+        std::thread::sleep(std::time::Duration::from_millis(300));
         signal("-STOP", child.id());
         Self { child, out }
     }
