@@ -19,9 +19,14 @@ impl Catalog {
     /// # Errors
     /// `Corrupt`, for a store that has lost the commit of `main`, or is older than the warehouse.
     pub(crate) async fn check_not_behind(&self) -> Result<()> {
-        let head = self.head(MAIN).await?.record;
-        if self.find_commit(&head.commit).await?.is_none() {
-            return Err(damaged(format!("its commit {} is missing", head.commit.0)));
+        let mut head = self.head(MAIN).await?.record;
+        while self.find_commit(&head.commit).await?.is_none() {
+            // Others may have moved it meanwhile, and what it named before was past its keep.
+            let now = self.head(MAIN).await?.record;
+            if now.commit == head.commit {
+                return Err(damaged(format!("its commit {} is missing", head.commit.0)));
+            }
+            head = now;
         }
         let last = self.last_bundle_of_main().await?;
         // A bundle is written before its move: the one beyond the head may be of a move that goes on or that failed. Of
