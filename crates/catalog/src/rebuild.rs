@@ -16,7 +16,7 @@ use crate::lease::RUN_COUNTER;
 use crate::records::{decode_record, encode_record};
 use crate::refs::{RefCounter, RefRecord};
 use crate::tree::Value;
-use crate::{Catalog, Commit, Entry, MAIN, Result};
+use crate::{Catalog, CatalogError, Commit, Entry, MAIN, Result};
 
 /// What was rebuilt. Runs, their steps and whatever else only the state store knew are not among it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
@@ -42,7 +42,8 @@ impl Catalog {
     /// `None`: there are no bundles, so the warehouse is new.
     ///
     /// # Errors
-    /// Bundles from which `main` cannot be read: an empty `main` in their place would hide all tables.
+    /// Bundles from which `main` cannot be read: an empty `main` in their place would hide all tables. A bundle that
+    /// storage fails to read for now.
     pub(crate) async fn rebuild(&self) -> Result<Option<Rebuilt>> {
         let bundles = self.bundle_files().await?;
         if bundles.is_empty() {
@@ -82,9 +83,11 @@ impl Catalog {
     async fn read_bundles(&self, bundles: BTreeMap<String, Vec<BundleFile>>) -> Result<Found> {
         let mut found = Found::default();
         for file in bundles.into_values().flatten() {
-            // A damaged bundle is as good as none: what builds on it is found to lack objects.
             let mut bundle = match self.read_bundle(&file.path).await {
                 Ok(bundle) => bundle,
+                // It may well be whole: without it, `main` would silently be what it was before.
+                Err(error @ CatalogError::Store(StoreError::Io { .. })) => return Err(error),
+                // A damaged bundle is as good as none: what builds on it is found to lack objects.
                 Err(error) => {
                     tracing::warn!(path = file.path, %error, "a bundle cannot be read");
                     continue;

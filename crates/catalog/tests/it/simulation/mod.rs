@@ -330,6 +330,21 @@ fn simulate_all(seeds: std::ops::Range<u64>) -> (Stats, Vec<(u64, String)>) {
     results.into_inner()
 }
 
+/// Seeds that found something, with what it was.
+const FOUND: [(u64, &str); 2] = [
+    (845, "a bundle that storage failed to read for a moment was given up in a rebuild"),
+    (8197, "`main` moved and its old commit was collected while a catalog was opened, which was called damage"),
+];
+
+#[test]
+fn found_seeds_hold() {
+    for (seed, found) in FOUND {
+        if let Err(report) = simulate(seed, None, false) {
+            panic!("seed {seed} ({found}): {report}");
+        }
+    }
+}
+
 #[test]
 fn simulation() {
     let asked = seeds_from_environment();
