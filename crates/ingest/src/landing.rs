@@ -153,7 +153,7 @@ impl Landing<'_> {
         start(&intake, sinks);
         let set_aside = quarantine_stream(&intake, &self.cursor_name, rejected);
         let (written, set_aside) = tokio::join!(
-            self.write(&place, schema, mode, rows, &intake),
+            self.write(&place, mode, rows, &intake),
             // Whatever stops the readers, what they rejected until then is written.
             aside.write(self.workspace, set_aside, &self.cx.cancel)
         );
@@ -267,7 +267,6 @@ impl Landing<'_> {
     async fn write(
         &self,
         place: &Place,
-        schema: &SchemaRef,
         mode: &Mode,
         rows: Vec<SendableRecordBatchStream>,
         intake: &Intake,
@@ -275,11 +274,11 @@ impl Landing<'_> {
         let (lake, stop, said) = (&self.workspace.lake, &intake.stop, |_: u64, _: u64| {});
         let merge = Merge { keys: self.stream.key.clone(), duplicates: Duplicates::LastBy(self.newest_by.clone()) };
         let Some(table) = &self.table else {
-            let files = self.write_all(place, schema, rows, &merge, stop).await?.files;
+            let files = self.write_all(place, rows, &merge, stop).await?.files;
             return Ok((Operation::Append { files }, None));
         };
         if *mode == Mode::Replace || self.starts_over() {
-            let files = self.write_all(place, schema, rows, &merge, stop).await?.files;
+            let files = self.write_all(place, rows, &merge, stop).await?.files;
             let schema = place.new_schema.then(|| place.target.schema.as_ref().clone());
             return Ok((Operation::Replace { schema, files }, None));
         }
@@ -297,15 +296,16 @@ impl Landing<'_> {
     async fn write_all(
         &self,
         place: &Place,
-        schema: &SchemaRef,
         rows: Vec<SendableRecordBatchStream>,
         merge: &Merge,
         stop: &CancellationToken,
     ) -> Result<Written> {
         let lake = &self.workspace.lake;
         let plain = self.unique || merge.keys.is_empty() || self.newest_by.is_empty();
-        let rows = if plain { rows } else { lake.dedupe(schema, rows, merge).await? };
-        Ok(lake.write(&place.target, rows, stop, &|_, _| {}).await?)
+        Ok(match plain {
+            true => lake.write(&place.target, rows, stop, &|_, _| {}).await?,
+            false => lake.write_keyed(&place.target, rows, merge, stop, &|_, _| {}).await?,
+        })
     }
 
     fn table_change(&self, place: &Place, operation: Operation, blind: bool) -> Option<Change> {

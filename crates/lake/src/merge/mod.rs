@@ -1,22 +1,22 @@
 //! Replacing rows by copy-on-write: the data files that have rows to go are written anew without them.
 
-mod once;
 mod query;
+mod watch;
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
-use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::{Column, ScalarValue};
 use datafusion::logical_expr::expr::InList;
 use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{Expr, lit};
 use datafusion::physical_plan::SendableRecordBatchStream;
 use polder_table::DataFileInfo;
-use polder_table::spec::{DataFile, Type};
+use polder_table::spec::{DataFile, Schema, Type};
 use tokio_util::sync::CancellationToken;
 
-use self::query::{Doomed, Queries, last_by_key};
+use self::query::{Doomed, Queries};
+use self::watch::KeyWatch;
 use crate::write::Begun;
 use crate::{Lake, LakeError, LakeTable, Result, WriteTarget, Written};
 
@@ -50,6 +50,13 @@ pub struct Merged {
     pub removed_rows: u64,
 }
 
+/// New files that are written anew, one row for each key, and which those are.
+#[derive(Debug, Default)]
+struct Deduplicated {
+    again: Written,
+    gone: HashSet<String>,
+}
+
 type Report<'a> = &'a (dyn Fn(u64, u64) + Send + Sync);
 
 impl Lake {
@@ -59,7 +66,7 @@ impl Lake {
     /// # Errors
     /// As [`Lake::write`]; a key that is not a column of the table; two new rows with one key where that is refused.
     pub async fn merge(
-        &self,
+        self: &Arc<Self>,
         table: &LakeTable,
         target: &WriteTarget,
         rows: Vec<SendableRecordBatchStream>,
@@ -67,15 +74,49 @@ impl Lake {
         cancel: &CancellationToken,
         written: Report<'_>,
     ) -> Result<Merged> {
-        check_keys(table, &merge.keys)?;
-        let rows = match rows.first().map(|stream| stream.schema()) {
-            Some(schema) => self.dedupe(&schema, rows, merge).await?,
-            None => rows,
-        };
+        check_keys(table.iceberg_schema(), &merge.keys)?;
+        let new = self.write_keyed(target, rows, merge, cancel, written).await?;
+        let guard = self.guard(&new.files);
+        let result = self.merge_written(table, target, &new, &merge.keys, cancel, written).await;
+        settle(&guard, with_new(result, new)).await
+    }
+
+    /// Writes new rows, those with one key as the merge says. Rows go straight into files; only when a key seems to be
+    /// there twice are the keys read again, and only files that have such keys are written anew.
+    ///
+    /// # Errors
+    /// As [`Lake::merge`].
+    pub async fn write_keyed(
+        self: &Arc<Self>,
+        target: &WriteTarget,
+        rows: Vec<SendableRecordBatchStream>,
+        merge: &Merge,
+        cancel: &CancellationToken,
+        written: Report<'_>,
+    ) -> Result<Written> {
+        check_keys(&target.schema, &merge.keys)?;
+        let (watch, rows) = KeyWatch::over(&merge.keys, rows, &self.runtime().memory_pool);
         let new = self.write(target, rows, cancel, written).await?;
         let guard = self.guard(&new.files);
-        let result = self.merge_written(table, target, &new, merge, cancel, written).await;
-        settle(&guard, with_new(result, new)).await
+        let watched = tokio::task::spawn_blocking(|| watch.may_repeat()).await;
+        if matches!(watched, Ok(false)) || new.rows < 2 {
+            guard.keep();
+            return Ok(new);
+        }
+        let result = self.one_for_each_key(target, &new, merge, cancel, written).await;
+        let Deduplicated { again, gone } = match result {
+            Ok(result) => result,
+            Err(error) => {
+                guard.remove().await;
+                return Err(error);
+            }
+        };
+        guard.keep();
+        let (gone, stay): (Vec<_>, Vec<_>) = new.files.into_iter().partition(|file| gone.contains(file.file_path()));
+        self.guard(&gone).remove().await;
+        let files: Vec<DataFile> = stay.into_iter().chain(again.files).collect();
+        let rows = files.iter().map(DataFile::record_count).sum();
+        Ok(Written { files, rows, bytes: new.bytes + again.bytes })
     }
 
     /// Writes new rows and removes the old ones that have one of these values in a text column: `(column, values)`.
@@ -88,7 +129,7 @@ impl Lake {
         cancel: &CancellationToken,
         written: Report<'_>,
     ) -> Result<Merged> {
-        check_keys(table, &[column.to_owned()])?;
+        check_keys(table.iceberg_schema(), &[column.to_owned()])?;
         let new = self.write(target, rows, cancel, written).await?;
         let guard = self.guard(&new.files);
         let list = values.iter().map(|value| lit(ScalarValue::Utf8View(Some(value.clone())))).collect();
@@ -145,18 +186,35 @@ impl Lake {
         self.rewrite(&queries, target, candidates, &Doomed::Where(predicate), cancel, written).await
     }
 
-    /// One row for each key, where a merge says which; otherwise the rows as they are. For rows of a table that does not
-    /// exist yet, and so has nothing to merge with.
-    pub async fn dedupe(
-        &self,
-        schema: &SchemaRef,
-        rows: Vec<SendableRecordBatchStream>,
+    /// Writes anew the files that have a key more than once.
+    async fn one_for_each_key(
+        self: &Arc<Self>,
+        target: &WriteTarget,
+        new: &Written,
         merge: &Merge,
-    ) -> Result<Vec<SendableRecordBatchStream>> {
-        match &merge.duplicates {
-            Duplicates::Refuse => Ok(rows),
-            Duplicates::LastBy(order) => last_by_key(self, once::table_of(schema, rows)?, &merge.keys, order).await,
+        cancel: &CancellationToken,
+        written: Report<'_>,
+    ) -> Result<Deduplicated> {
+        let table = LakeTable::of_target(self, target)?;
+        let queries = Queries::new(self, &table, new.rows);
+        let files: Vec<_> = new.files.iter().map(|file| new_info(file, target)).collect();
+        let order = match &merge.duplicates {
+            Duplicates::LastBy(order) => order,
+            Duplicates::Refuse => {
+                return match queries.duplicate(&merge.keys, &files, cancel).await? {
+                    Some((key, rows)) => Err(LakeError::DuplicateKey { key, rows }),
+                    None => Ok(Deduplicated::default()),
+                };
+            }
+        };
+        let with_repeated = queries.with_repeated(&merge.keys, &files, cancel).await?;
+        if with_repeated.is_empty() {
+            return Ok(Deduplicated::default());
         }
+        let rows = queries.last_by_key(&merge.keys, order, &files, &with_repeated).await?;
+        let again = self.write(target, rows, cancel, &|_, bytes| written(0, bytes)).await?;
+        let gone = with_repeated.iter().map(|info| info.file.file_path().to_owned()).collect();
+        Ok(Deduplicated { again, gone })
     }
 
     async fn merge_written(
@@ -164,23 +222,18 @@ impl Lake {
         table: &LakeTable,
         target: &WriteTarget,
         new: &Written,
-        merge: &Merge,
+        keys: &[String],
         cancel: &CancellationToken,
         written: Report<'_>,
     ) -> Result<Merged> {
-        let queries = Queries::new(self, table, new.rows);
-        let files: Vec<_> = new.files.iter().map(|file| new_info(file, target)).collect();
-        if matches!(merge.duplicates, Duplicates::Refuse)
-            && let Some((key, rows)) = queries.duplicate(&merge.keys, &files, cancel).await?
-        {
-            return Err(LakeError::DuplicateKey { key, rows });
-        }
         if new.rows == 0 {
             return Ok(Merged::default());
         }
-        let range = table.key_range(&merge.keys, &files);
+        let queries = Queries::new(self, table, new.rows);
+        let files: Vec<_> = new.files.iter().map(|file| new_info(file, target)).collect();
+        let range = table.key_range(keys, &files);
         let candidates = table.pruned_files(&range).await?;
-        let doomed = Doomed::Keys { keys: merge.keys.clone(), new: files };
+        let doomed = Doomed::Keys { keys: keys.to_vec(), new: files };
         self.rewrite(&queries, target, candidates, &doomed, cancel, written).await
     }
 
@@ -241,12 +294,12 @@ impl LakeTable {
     }
 }
 
-fn check_keys(table: &LakeTable, keys: &[String]) -> Result<()> {
+fn check_keys(schema: &Schema, keys: &[String]) -> Result<()> {
     if keys.is_empty() {
         return Err(LakeError::Schema("a merge needs at least one key column".to_owned()));
     }
     for key in keys {
-        match table.iceberg_schema().as_struct().field_by_name(key).map(|f| f.field_type.as_ref()) {
+        match schema.as_struct().field_by_name(key).map(|f| f.field_type.as_ref()) {
             Some(Type::Primitive(_)) => {}
             Some(_) => return Err(LakeError::Schema(format!("column `{key}` is nested and cannot be a key"))),
             None => return Err(LakeError::Schema(format!("the table has no column `{key}`"))),

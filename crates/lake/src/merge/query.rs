@@ -6,7 +6,6 @@ use std::sync::Arc;
 use datafusion::arrow::array::{AsArray, RecordBatch};
 use datafusion::arrow::datatypes::{Int64Type, UInt64Type};
 use datafusion::arrow::util::display::array_value_to_string;
-use datafusion::catalog::TableProvider;
 use datafusion::common::{Column, JoinType};
 use datafusion::datasource::provider_as_source;
 use datafusion::functions_aggregate::expr_fn::count;
@@ -23,6 +22,8 @@ use crate::{Lake, LakeError, LakeTable, Result};
 const FILE: &str = "__file";
 const OLD: &str = "old";
 const NEW: &str = "new";
+/// The keys that come more than once.
+const AGAIN: &str = "again";
 const RANK: &str = "__rank";
 const ROWS: &str = "__rows";
 
@@ -55,21 +56,76 @@ impl<'a> Queries<'a> {
         new: &[Arc<DataFileInfo>],
         cancel: &CancellationToken,
     ) -> Result<Option<(String, u64)>> {
-        let columns: Vec<Expr> = keys.iter().map(|key| column(key)).collect();
-        let complete = columns.iter().map(|c| c.clone().is_not_null()).reduce(Expr::and).unwrap_or_else(|| lit(true));
-        let plan = self
-            .scan(NEW, new, keys, None)?
-            .filter(complete)?
-            .aggregate(columns, [count(lit(1i64)).alias(ROWS)])?
-            .filter(column(ROWS).gt(lit(1i64)))?
-            .limit(0, Some(1))?
-            .build()?;
+        let plan = self.repeated(keys, new)?.limit(0, Some(1))?.build()?;
         for batch in self.collect(plan, cancel).await? {
             if batch.num_rows() > 0 {
                 return Ok(Some((key_text(&batch, keys)?, row_count(&batch))));
             }
         }
         Ok(None)
+    }
+
+    /// The new files that have rows with a key that comes more than once.
+    pub(super) async fn with_repeated(
+        &self,
+        keys: &[String],
+        new: &[Arc<DataFileInfo>],
+        cancel: &CancellationToken,
+    ) -> Result<Vec<Arc<DataFileInfo>>> {
+        let rows = self.scan(NEW, new, keys, Some(FILE))?;
+        let plan = self.by_repetition(keys, new, rows, JoinType::RightSemi)?;
+        let plan = plan.aggregate([column(FILE)], [count(lit(1i64)).alias(ROWS)])?.build()?;
+        let matches = self.file_counts(plan, cancel).await?;
+        Ok(matches.into_keys().filter_map(|place| new.get(place).cloned()).collect())
+    }
+
+    /// The rows of some of the new files, one for each key: the one that comes last by `order`. Rows without a whole key
+    /// all stay. These files must have all rows whose key comes more than once in `new`.
+    pub(super) async fn last_by_key(
+        &self,
+        keys: &[String],
+        order: &[String],
+        new: &[Arc<DataFileInfo>],
+        files: &[Arc<DataFileInfo>],
+    ) -> Result<Vec<SendableRecordBatchStream>> {
+        let rows = || self.scan_all(NEW, files, None);
+        let once = self.by_repetition(keys, new, rows()?, JoinType::RightAnti)?;
+        let rank = row_number()
+            .partition_by(keys.iter().map(|key| column(key)).collect())
+            .order_by(order.iter().map(|c| column(c).sort(false, false)).collect())
+            .build()?
+            .alias(RANK);
+        let columns: Vec<Expr> = self.table.schema.fields().iter().map(|f| column(f.name())).collect();
+        let last = self
+            .by_repetition(keys, new, rows()?, JoinType::RightSemi)?
+            .window([rank])?
+            .filter(column(RANK).eq(lit(1u64)))?
+            .project(columns)?
+            .build()?;
+        streams(&self.context, once.union(last)?.build()?).await
+    }
+
+    /// Whole keys that come more than once, and how often.
+    fn repeated(&self, keys: &[String], new: &[Arc<DataFileInfo>]) -> Result<LogicalPlanBuilder> {
+        let columns: Vec<Expr> = keys.iter().map(|key| column(key)).collect();
+        let complete = columns.iter().map(|c| c.clone().is_not_null()).reduce(Expr::and).unwrap_or_else(|| lit(true));
+        let counted = self.scan(NEW, new, keys, None)?.filter(complete)?;
+        let counted = counted.aggregate(columns, [count(lit(1i64)).alias(ROWS)])?;
+        Ok(counted.filter(column(ROWS).gt(lit(1i64)))?)
+    }
+
+    /// Those of `rows` (a scan called `NEW`) whose key comes more than once, or those where it does not. The repeated
+    /// keys, which are mostly few, are what the join keeps in memory.
+    fn by_repetition(
+        &self,
+        keys: &[String],
+        new: &[Arc<DataFileInfo>],
+        rows: LogicalPlanBuilder,
+        join: JoinType,
+    ) -> Result<LogicalPlanBuilder> {
+        let side = |table: &str| -> Vec<Column> { keys.iter().map(|key| Column::new(Some(table), key)).collect() };
+        let again = self.repeated(keys, new)?.project(keys.iter().map(|key| column(key)))?.alias(AGAIN)?;
+        Ok(again.join(rows.build()?, join, (side(AGAIN), side(NEW)), None)?)
     }
 
     /// How many rows of each file go, by the file's place in the list; files that keep all are left out.
@@ -82,10 +138,15 @@ impl<'a> Queries<'a> {
         let plan = match doomed {
             Doomed::Keys { keys, new } => self.join(files, keys, new, JoinType::LeftSemi, Some(FILE))?,
             Doomed::Where(predicate) => {
-                self.scan_all(files, Some(FILE))?.filter(Expr::IsTrue(Box::new(predicate.clone())))?
+                self.scan_all(OLD, files, Some(FILE))?.filter(Expr::IsTrue(Box::new(predicate.clone())))?
             }
         };
         let plan = plan.aggregate([column(FILE)], [count(lit(1i64)).alias(ROWS)])?.build()?;
+        self.file_counts(plan, cancel).await
+    }
+
+    /// The answer of a plan that counts rows by file.
+    async fn file_counts(&self, plan: LogicalPlan, cancel: &CancellationToken) -> Result<BTreeMap<usize, u64>> {
         let mut matches = BTreeMap::new();
         for batch in self.collect(plan, cancel).await? {
             let files = batch.column(0).as_primitive::<UInt64Type>();
@@ -107,7 +168,7 @@ impl<'a> Queries<'a> {
         let plan = match doomed {
             Doomed::Keys { keys, new } => self.join(files, keys, new, JoinType::LeftAnti, None)?,
             Doomed::Where(predicate) => {
-                self.scan_all(files, None)?.filter(Expr::IsNotTrue(Box::new(predicate.clone())))?
+                self.scan_all(OLD, files, None)?.filter(Expr::IsNotTrue(Box::new(predicate.clone())))?
             }
         };
         streams(&self.context, plan.build()?).await
@@ -123,16 +184,21 @@ impl<'a> Queries<'a> {
     ) -> Result<LogicalPlanBuilder> {
         let old = match file_column {
             Some(_) => self.scan(OLD, files, keys, file_column)?,
-            None => self.scan_all(files, None)?,
+            None => self.scan_all(OLD, files, None)?,
         };
         let new = self.scan(NEW, new, keys, None)?.build()?;
         let side = |table: &str| -> Vec<Column> { keys.iter().map(|key| Column::new(Some(table), key)).collect() };
         Ok(old.join(new, join_type, (side(OLD), side(NEW)), None)?)
     }
 
-    fn scan_all(&self, files: &[Arc<DataFileInfo>], file_column: Option<&str>) -> Result<LogicalPlanBuilder> {
+    fn scan_all(
+        &self,
+        name: &str,
+        files: &[Arc<DataFileInfo>],
+        file_column: Option<&str>,
+    ) -> Result<LogicalPlanBuilder> {
         let provider = self.table.provider_of(files.to_vec(), file_column);
-        Ok(LogicalPlanBuilder::scan(OLD, provider_as_source(provider), None)?)
+        Ok(LogicalPlanBuilder::scan(name, provider_as_source(provider), None)?)
     }
 
     /// A scan of some columns, and of the file column where there is one.
@@ -158,29 +224,6 @@ impl<'a> Queries<'a> {
             batches = run => Ok(batches?),
         }
     }
-}
-
-/// The rows of a table, one for each key: the one that comes last by `order`. Rows without a whole key all stay.
-pub(super) async fn last_by_key(
-    lake: &Lake,
-    rows: Arc<dyn TableProvider>,
-    keys: &[String],
-    order: &[String],
-) -> Result<Vec<SendableRecordBatchStream>> {
-    let columns: Vec<Expr> = rows.schema().fields().iter().map(|f| column(f.name())).collect();
-    let keys: Vec<Expr> = keys.iter().map(|key| column(key)).collect();
-    let incomplete = keys.iter().map(|key| key.clone().is_null()).reduce(Expr::or).unwrap_or_else(|| lit(false));
-    let rank = row_number()
-        .partition_by(keys)
-        .order_by(order.iter().map(|c| column(c).sort(false, false)).collect())
-        .build()?
-        .alias(RANK);
-    let plan = LogicalPlanBuilder::scan(NEW, provider_as_source(rows), None)?
-        .window([rank])?
-        .filter(column(RANK).eq(lit(1u64)).or(incomplete))?
-        .project(columns)?
-        .build()?;
-    streams(&context(lake, 0), plan).await
 }
 
 fn context(lake: &Lake, keys: u64) -> SessionContext {

@@ -23,7 +23,9 @@ use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::SessionContext;
 use polder_table::DataFileInfo;
-use polder_table::spec::{Schema, TableMetadataRef};
+use polder_table::spec::{
+    FormatVersion, Schema, SortOrder, TableMetadataBuilder, TableMetadataRef, UnboundPartitionSpec,
+};
 
 use self::bounds::{column_bounds, may_hold_nan, null_count};
 pub(crate) use self::manifests::ManifestCache;
@@ -33,7 +35,7 @@ use self::source::{LakeScan, LakeSource};
 use crate::evolve::evolve_after;
 use crate::schema::{FieldIds, build_schema, fresh_field, to_arrow};
 use crate::warehouse::warehouse_url;
-use crate::{Evolution, Lake, Result, SchemaChange};
+use crate::{Evolution, Lake, LakeError, Result, SchemaChange, WriteTarget};
 
 /// A table at one snapshot.
 #[derive(Debug, Clone)]
@@ -59,6 +61,26 @@ impl LakeTable {
         let iceberg = Arc::clone(metadata.current_schema());
         let schema = to_arrow(&iceberg)?;
         Ok(Self { metadata_path, metadata, snapshot_id, schema, iceberg, lake: Arc::clone(lake) })
+    }
+
+    /// A table without a snapshot that has the columns of a target: to read files that were just written there.
+    pub(crate) fn of_target(lake: &Arc<Lake>, target: &WriteTarget) -> Result<Self> {
+        let iceberg = Arc::clone(&target.schema);
+        let schema = to_arrow(&iceberg)?;
+        let location = lake.catalog().tables().warehouse().location(&target.folder);
+        // Of it only partition specs are looked up, and files that were just written know all bounds without them.
+        let metadata = TableMetadataBuilder::new(
+            iceberg.as_ref().clone(),
+            UnboundPartitionSpec::default(),
+            SortOrder::unsorted_order(),
+            location,
+            FormatVersion::V2,
+            HashMap::new(),
+        )
+        .and_then(TableMetadataBuilder::build)
+        .map_err(|e| LakeError::Schema(e.to_string()))?;
+        let metadata = Arc::new(metadata.metadata);
+        Ok(Self { metadata_path: String::new(), metadata, snapshot_id: None, schema, iceberg, lake: Arc::clone(lake) })
     }
 
     /// The same table at one of the snapshots that its metadata lists, with the schema that it had then.

@@ -1,6 +1,6 @@
 //! One Parquet file on its way to storage.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -12,7 +12,7 @@ use parquet::arrow::arrow_writer::ArrowWriterOptions;
 use parquet::basic::{Compression, LogicalType, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
-use parquet::schema::types::{SchemaDescriptor, Type as ParquetType, TypePtr};
+use parquet::schema::types::{ColumnPath, SchemaDescriptor, Type as ParquetType, TypePtr};
 use polder_store::{Storage, StoreError, Upload};
 use polder_table::spec::{PrimitiveType, Schema, Struct, Type};
 use tokio::runtime::Handle;
@@ -60,10 +60,22 @@ impl FileFormat {
         Ok(Self { schema: Arc::clone(schema), arrow, parquet, properties, floats })
     }
 
-    fn writer(&self) -> Result<ArrowWriter<Vec<u8>>> {
+    /// What files have whose columns at these places are written without a dictionary.
+    pub(crate) fn properties(&self, without_dictionary: &HashSet<usize>) -> WriterProperties {
+        let mut properties = self.properties.clone().into_builder();
+        for (place, field) in self.arrow.fields().iter().enumerate() {
+            if without_dictionary.contains(&place) {
+                let path = ColumnPath::new(vec![field.name().clone()]);
+                properties = properties.set_column_dictionary_enabled(path, false);
+            }
+        }
+        properties.build()
+    }
+
+    fn writer(&self, properties: WriterProperties) -> Result<ArrowWriter<Vec<u8>>> {
         // The Arrow schema is not embedded: readers take types from Parquet's own, as they do for everybody's files.
         let options = ArrowWriterOptions::new()
-            .with_properties(self.properties.clone())
+            .with_properties(properties)
             .with_parquet_schema(self.parquet.clone())
             .with_skip_arrow_metadata(true);
         ArrowWriter::try_new_with_options(Vec::new(), Arc::clone(&self.arrow), options).map_err(parquet_error)
@@ -168,6 +180,7 @@ impl OpenFile {
     /// Begins a file. Its methods block, and must run on a thread that may.
     pub(crate) fn begin(
         format: &Arc<FileFormat>,
+        properties: WriterProperties,
         storage: &Arc<dyn Storage>,
         path: String,
         partition: Struct,
@@ -175,7 +188,14 @@ impl OpenFile {
     ) -> Result<Self> {
         let destination = Destination { storage: Arc::clone(storage), path, upload: None, runtime: runtime.clone() };
         let nans = format.floats.iter().map(|(_, id)| (*id, 0)).collect();
-        Ok(Self { format: Arc::clone(format), writer: format.writer()?, destination, partition, nans, used: 0 })
+        Ok(Self {
+            format: Arc::clone(format),
+            writer: format.writer(properties)?,
+            destination,
+            partition,
+            nans,
+            used: 0,
+        })
     }
 
     pub(crate) fn write(&mut self, batch: &RecordBatch) -> Result<()> {

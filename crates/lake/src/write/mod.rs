@@ -4,6 +4,7 @@
 //! reading and encoding overlap and memory does not grow with the input. Streams that have only a few rows share a file.
 
 mod begun;
+mod dictionary;
 mod file;
 mod metrics;
 mod partition;

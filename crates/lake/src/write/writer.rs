@@ -1,10 +1,11 @@
 //! The files that one stream of rows is written to.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use datafusion::arrow::array::RecordBatch;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
+use parquet::file::properties::WriterProperties;
 use polder_store::Warehouse;
 use polder_table::spec::{DataFile, Struct};
 use tokio::runtime::Handle;
@@ -12,6 +13,7 @@ use uuid::Uuid;
 
 use super::WriteTarget;
 use super::begun::Begun;
+use super::dictionary::without_dictionary;
 use super::file::{ClosedFile, FileFormat, OpenFile};
 use super::metrics::{WrittenFile, data_file};
 use super::partition::Partitioner;
@@ -47,8 +49,8 @@ pub(crate) struct StreamWriter {
     job: Arc<WriteJob>,
     partitioner: Option<Partitioner>,
     pending: Pending,
-    /// The stream was more than a few rows.
-    started: bool,
+    /// How files are written, judged by the first rows; `None` until the stream was more than a few rows.
+    properties: Option<WriterProperties>,
     /// By partition key; without partitions there is one, under the empty key.
     open: HashMap<Box<[u8]>, OpenFile>,
     memory: MemoryReservation,
@@ -101,7 +103,7 @@ impl StreamWriter {
             job,
             partitioner,
             pending: Pending::default(),
-            started: false,
+            properties: None,
             open: HashMap::new(),
             memory,
             rounds: 0,
@@ -112,10 +114,10 @@ impl StreamWriter {
     /// Takes rows in the form of the table; returns the bytes of the files that this made durable.
     pub(crate) fn write(&mut self, rows: RecordBatch) -> Result<u64> {
         self.pending.push(rows);
-        let limit = match self.started {
-            false => Some(SMALL),
-            true if self.open.len() > FEW_PARTITIONS => Some(SCATTERED),
-            true => None,
+        let limit = match self.properties {
+            None => Some(SMALL),
+            Some(_) if self.open.len() > FEW_PARTITIONS => Some(SCATTERED),
+            Some(_) => None,
         };
         let wait = limit.is_some_and(|limit| self.pending.within(limit));
         if wait && self.memory.try_resize(self.memory_bytes()).is_ok() {
@@ -134,7 +136,7 @@ impl StreamWriter {
     pub(crate) fn finish(mut self) -> Result<Finished> {
         let mut bytes = 0;
         let mut held = Vec::new();
-        if self.started {
+        if self.properties.is_some() {
             bytes += self.encode_pending()?;
         } else {
             held = std::mem::take(&mut self.pending).batches;
@@ -146,9 +148,9 @@ impl StreamWriter {
     }
 
     fn encode_pending(&mut self) -> Result<u64> {
-        self.started = true;
         self.rounds += 1;
         let batches = std::mem::take(&mut self.pending).batches;
+        self.properties.get_or_insert_with(|| self.job.format.properties(&without_dictionary(&batches)));
         let mut bytes = 0;
         match self.partitioner.take() {
             None => {
@@ -189,7 +191,9 @@ impl StreamWriter {
             }
             let path = self.path(partition);
             let storage = self.job.warehouse.storage();
-            let file = OpenFile::begin(&self.job.format, storage, path, partition.clone(), &self.job.runtime)?;
+            let properties = self.properties.clone().unwrap_or_else(|| self.job.format.properties(&HashSet::new()));
+            let file =
+                OpenFile::begin(&self.job.format, properties, storage, path, partition.clone(), &self.job.runtime)?;
             self.open.insert(key.into(), file);
         }
         let Some(file) = self.open.get_mut(key) else { return Ok(bytes) };

@@ -197,3 +197,66 @@ async fn rows_are_deleted_where_a_predicate_is_true() {
     apply(&world, merged).await;
     assert_eq!(rows(&world).await, ["1|x|1", "NULL|x|2"]);
 }
+
+/// Random rows of several streams, by a key of two columns, some keys NULL, against a map.
+async fn keyed_writes_equal_a_map(partition: &[(&str, Transform)], seed: u64) {
+    let mut random = SmallRng::seed_from_u64(seed);
+    for round in 0..8 {
+        let world = world().await;
+        let target = world.create(&schema(), partition).await;
+        let keys = random.random_range(5..400);
+        let parts: Vec<Vec<Row>> = (0..3)
+            .map(|_| {
+                let row = |random: &mut SmallRng| {
+                    let a = random.random_bool(0.95).then(|| random.random_range(0..keys));
+                    (a, ["x", "y"][random.random_range(0..2)].to_owned(), random.random_range(0..1_000_000))
+                };
+                (0..random.random_range(0..60)).map(|_| row(&mut random)).collect()
+            })
+            .collect();
+        let all: Vec<Row> = parts.iter().flatten().cloned().collect();
+        let mut want: BTreeMap<(i64, &str), i64> = BTreeMap::new();
+        for (a, b, v) in &all {
+            if let Some(a) = a {
+                let last = want.entry((*a, b)).or_insert(*v);
+                *last = (*last).max(*v);
+            }
+        }
+        let keyless = all.iter().filter(|(a, ..)| a.is_none()).cloned();
+        let want: Vec<Row> = want.iter().map(|((a, b), v)| (Some(*a), (*b).to_owned(), *v)).chain(keyless).collect();
+        let rows = streams(parts.iter().map(|rows| batch(rows)).collect());
+        let merge = by_key(Duplicates::LastBy(vec!["v".to_owned()]));
+        let written =
+            world.lake().write_keyed(&target, rows, &merge, &CancellationToken::new(), &|_, _| {}).await.unwrap();
+        assert_eq!(written.rows, want.len() as u64, "round {round} of seed {seed}");
+        assert_eq!(world.data_files().await.len(), written.files.len(), "nothing is left behind");
+        world.commit(Operation::Append { files: written.files }).await;
+        assert_eq!(self::rows(&world).await, text(&want), "round {round} of seed {seed}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keyed_writes_are_those_of_a_map() {
+    keyed_writes_equal_a_map(&[], 1).await;
+    keyed_writes_equal_a_map(&[("a", Transform::Truncate(10))], 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_files_with_a_repeated_key_are_written_again() {
+    let world = world().await;
+    let target = world.create(&schema(), &[("a", Transform::Truncate(10))]).await;
+    let mut new: Vec<Row> = (0..50).map(|a| (Some(a), "x".to_owned(), 0)).collect();
+    new.push((Some(25), "x".to_owned(), 1));
+    let bytes = std::sync::atomic::AtomicU64::new(0);
+    let report = |_, more| {
+        bytes.fetch_add(more, std::sync::atomic::Ordering::Relaxed);
+    };
+    let merge = by_key(Duplicates::LastBy(vec!["v".to_owned()]));
+    let cancel = CancellationToken::new();
+    let written =
+        world.lake().write_keyed(&target, streams(vec![batch(&new)]), &merge, &cancel, &report).await.unwrap();
+    assert_eq!((written.files.len(), written.rows), (5, 50));
+    let all: u64 = written.files.iter().map(|file| file.file_size_in_bytes()).sum();
+    let bytes = bytes.into_inner();
+    assert!(bytes > all && bytes < all * 3 / 2, "{bytes} of {all} bytes: one file of five was written twice");
+}
