@@ -7,7 +7,7 @@ mod time;
 
 pub use name::{ColumnNames, NameError, TableName, normalise_column};
 pub use nearest::nearest;
-pub use time::{TimeError, Timestamp};
+pub use time::{TimeError, Timestamp, civil};
 
 /// The number of a run, counted from 1 in each project; its branch is `run/<number>`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]

@@ -16,6 +16,7 @@ mod intake;
 mod json;
 mod landing;
 mod parquet_file;
+mod plain;
 mod plan;
 mod postgres;
 mod step;

@@ -159,16 +159,9 @@ fn months_since_epoch(day: i32) -> i32 {
     (year - EPOCH_YEAR) * 12 + month - 1
 }
 
-/// Year and month (from 1) of a day since the epoch (H. Hinnant, "chrono-compatible low-level date algorithms").
+/// Year and month (from 1) of a day since the epoch.
 fn civil(day: i32) -> (i32, i32) {
-    let z = i64::from(day) + 719_468;
-    let era = z.div_euclid(146_097);
-    let doe = z.rem_euclid(146_097);
-    let yoe = (doe - doe / 1460 + doe / 36_524 - doe / 146_096) / 365;
-    let doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
-    let mp = (5 * doy + 2) / 153;
-    let month = if mp < 10 { mp + 3 } else { mp - 9 };
-    let year = yoe + era * 400 + i64::from(month <= 2);
+    let (year, month, _) = polder_base::civil(i64::from(day));
     // An i32 of days is less than six million years.
     (i32::try_from(year).unwrap_or(i32::MAX), i32::try_from(month).unwrap_or(1))
 }

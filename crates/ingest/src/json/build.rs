@@ -3,19 +3,16 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::array::{
-    ArrayRef, BinaryBuilder, BooleanBuilder, Date32Builder, Decimal128Builder, Float32Builder, Float64Builder,
-    Int32Builder, Int64Builder, ListArray, NullBufferBuilder, StringBuilder, StructArray, Time64MicrosecondBuilder,
-    TimestampMicrosecondBuilder,
-};
+use arrow::array::{ArrayRef, ListArray, NullBufferBuilder, StructArray};
 use arrow::buffer::{OffsetBuffer, ScalarBuffer};
 use arrow::datatypes::{DataType, FieldRef, Fields};
 use arrow::error::ArrowError;
 
 use super::parse::{Json, Malformed, Next};
+use crate::plain::Plain;
 use crate::text::discover::shorten;
 use crate::text::value;
-use crate::types::{UTC, sql_type};
+use crate::types::sql_type;
 
 /// Why a record cannot be taken.
 #[derive(Debug, PartialEq, Eq)]
@@ -47,17 +44,7 @@ pub struct Column {
 
 #[derive(Debug)]
 enum Values {
-    Boolean(BooleanBuilder),
-    Int32(Int32Builder),
-    Int64(Int64Builder),
-    Float32(Float32Builder),
-    Float64(Float64Builder),
-    Decimal(Decimal128Builder),
-    Date(Date32Builder),
-    Time(Time64MicrosecondBuilder),
-    Timestamp(TimestampMicrosecondBuilder),
-    Text(StringBuilder),
-    Binary(BinaryBuilder),
+    Plain(Plain),
     List { field: FieldRef, offsets: Vec<i32>, nulls: NullBufferBuilder, item: Box<Column> },
     Struct { fields: Fields, record: Record, nulls: NullBufferBuilder },
 }
@@ -65,16 +52,6 @@ enum Values {
 impl Column {
     pub fn new(path: String, data_type: &DataType, lenient: bool) -> Self {
         let values = match data_type {
-            DataType::Boolean => Values::Boolean(BooleanBuilder::new()),
-            DataType::Int32 => Values::Int32(Int32Builder::new()),
-            DataType::Int64 => Values::Int64(Int64Builder::new()),
-            DataType::Float32 => Values::Float32(Float32Builder::new()),
-            DataType::Float64 => Values::Float64(Float64Builder::new()),
-            DataType::Decimal128(..) => Values::Decimal(Decimal128Builder::new()),
-            DataType::Date32 => Values::Date(Date32Builder::new()),
-            DataType::Time64(_) => Values::Time(Time64MicrosecondBuilder::new()),
-            DataType::Timestamp(..) => Values::Timestamp(TimestampMicrosecondBuilder::new()),
-            DataType::Binary => Values::Binary(BinaryBuilder::new()),
             DataType::List(field) => Values::List {
                 field: Arc::clone(field),
                 offsets: vec![0],
@@ -88,42 +65,21 @@ impl Column {
                 let record = Record::new(fields.iter().map(column).collect());
                 Values::Struct { fields: fields.clone(), record, nulls: NullBufferBuilder::new(1024) }
             }
-            _ => Values::Text(StringBuilder::new()),
+            plain => Values::Plain(Plain::new(plain)),
         };
         Self { path, data_type: data_type.clone(), lenient, values }
     }
 
     fn len(&self) -> usize {
-        use arrow::array::ArrayBuilder;
         match &self.values {
-            Values::Boolean(b) => b.len(),
-            Values::Int32(b) => b.len(),
-            Values::Int64(b) => b.len(),
-            Values::Float32(b) => b.len(),
-            Values::Float64(b) => b.len(),
-            Values::Decimal(b) => b.len(),
-            Values::Date(b) => b.len(),
-            Values::Time(b) => b.len(),
-            Values::Timestamp(b) => b.len(),
-            Values::Text(b) => b.len(),
-            Values::Binary(b) => b.len(),
+            Values::Plain(values) => values.len(),
             Values::List { nulls, .. } | Values::Struct { nulls, .. } => nulls.len(),
         }
     }
 
     fn append_null(&mut self) {
         match &mut self.values {
-            Values::Boolean(b) => b.append_null(),
-            Values::Int32(b) => b.append_null(),
-            Values::Int64(b) => b.append_null(),
-            Values::Float32(b) => b.append_null(),
-            Values::Float64(b) => b.append_null(),
-            Values::Decimal(b) => b.append_null(),
-            Values::Date(b) => b.append_null(),
-            Values::Time(b) => b.append_null(),
-            Values::Timestamp(b) => b.append_null(),
-            Values::Text(b) => b.append_null(),
-            Values::Binary(b) => b.append_null(),
+            Values::Plain(values) => values.append_null(),
             Values::List { offsets, nulls, item, .. } => {
                 item.settle();
                 offsets.push(offset(item.len()));
@@ -164,9 +120,9 @@ impl Column {
             return Ok(());
         }
         match (&mut self.values, next) {
-            (Values::Text(b), Next::String) => b.append_value(json.string()?),
-            (Values::Text(b), _) => b.append_value(json.raw()?),
-            (Values::Boolean(b), Next::Boolean) => b.append_value(json.boolean()?),
+            (Values::Plain(Plain::Text(b)), Next::String) => b.append_value(json.string()?),
+            (Values::Plain(Plain::Text(b)), _) => b.append_value(json.raw()?),
+            (Values::Plain(Plain::Boolean(b)), Next::Boolean) => b.append_value(json.boolean()?),
             (Values::List { offsets, nulls, item, .. }, Next::List) => {
                 json.enter()?;
                 let mut first = true;
@@ -197,15 +153,15 @@ impl Column {
     fn take_number(&mut self, number: &str) -> Result<()> {
         let bytes = number.as_bytes();
         let fits = match (&mut self.values, &self.data_type) {
-            (Values::Int64(b), _) => value::integer(bytes, true).map(|v| b.append_value(v)),
-            (Values::Float64(b), _) => value::double(bytes, true).map(|v| b.append_value(v)),
-            (Values::Decimal(b), DataType::Decimal128(p, s)) => {
+            (Values::Plain(Plain::Int64(b)), _) => value::integer(bytes, true).map(|v| b.append_value(v)),
+            (Values::Plain(Plain::Float64(b)), _) => value::double(bytes, true).map(|v| b.append_value(v)),
+            (Values::Plain(Plain::Decimal(b)), DataType::Decimal128(p, s)) => {
                 value::decimal(bytes, *p, *s, true).map(|v| b.append_value(v))
             }
-            (Values::Int32(b), _) => {
+            (Values::Plain(Plain::Int32(b)), _) => {
                 value::integer(bytes, true).and_then(|v| i32::try_from(v).ok()).map(|v| b.append_value(v))
             }
-            (Values::Float32(b), _) => value::double(bytes, true).map(|v| b.append_value(v as f32)),
+            (Values::Plain(Plain::Float32(b)), _) => value::double(bytes, true).map(|v| b.append_value(v as f32)),
             _ => None,
         };
         fits.ok_or_else(|| self.misfit(Next::Number, number))
@@ -215,16 +171,16 @@ impl Column {
         let (bytes, lenient) = (text.as_bytes(), self.lenient);
         let cut = |m: value::Micros| (lenient || !m.cut).then_some(m.value);
         let fits = match (&mut self.values, &self.data_type) {
-            (Values::Date(b), _) => value::date(bytes).map(|v| b.append_value(v)),
-            (Values::Time(b), _) => value::time(bytes).and_then(cut).map(|v| b.append_value(v)),
-            (Values::Timestamp(b), DataType::Timestamp(_, zone)) => {
+            (Values::Plain(Plain::Date(b)), _) => value::date(bytes).map(|v| b.append_value(v)),
+            (Values::Plain(Plain::Time(b)), _) => value::time(bytes).and_then(cut).map(|v| b.append_value(v)),
+            (Values::Plain(Plain::Timestamp(b)), DataType::Timestamp(_, zone)) => {
                 value::instant(bytes, zone.is_some(), !lenient).and_then(cut).map(|v| b.append_value(v))
             }
-            (Values::Binary(b), _) => {
+            (Values::Plain(Plain::Bytes(b)), _) => {
                 b.append_value(bytes);
                 Some(())
             }
-            (Values::Boolean(b), _) if lenient => value::boolean_words(bytes).map(|v| b.append_value(v)),
+            (Values::Plain(Plain::Boolean(b)), _) if lenient => value::boolean_words(bytes).map(|v| b.append_value(v)),
             _ if lenient => return self.take_number(text.trim()),
             _ => None,
         };
@@ -248,20 +204,7 @@ impl Column {
 
     pub fn finish(self) -> std::result::Result<ArrayRef, ArrowError> {
         Ok(match self.values {
-            Values::Boolean(mut b) => Arc::new(b.finish()),
-            Values::Int32(mut b) => Arc::new(b.finish()),
-            Values::Int64(mut b) => Arc::new(b.finish()),
-            Values::Float32(mut b) => Arc::new(b.finish()),
-            Values::Float64(mut b) => Arc::new(b.finish()),
-            Values::Decimal(mut b) => Arc::new(b.finish().with_data_type(self.data_type)),
-            Values::Date(mut b) => Arc::new(b.finish()),
-            Values::Time(mut b) => Arc::new(b.finish()),
-            Values::Timestamp(mut b) if matches!(self.data_type, DataType::Timestamp(_, Some(_))) => {
-                Arc::new(b.finish().with_timezone(UTC))
-            }
-            Values::Timestamp(mut b) => Arc::new(b.finish()),
-            Values::Text(mut b) => Arc::new(b.finish()),
-            Values::Binary(mut b) => Arc::new(b.finish()),
+            Values::Plain(values) => values.finish(),
             Values::List { field, offsets, mut nulls, item } => {
                 let offsets = OffsetBuffer::new(ScalarBuffer::from(offsets));
                 Arc::new(ListArray::try_new(field, offsets, item.finish()?, nulls.finish())?)

@@ -5,18 +5,14 @@
 
 use std::sync::Arc;
 
-use arrow::array::{
-    ArrayRef, BinaryBuilder, BooleanBuilder, Date32Builder, Decimal128Builder, Float32Builder, Float64Builder,
-    Int32Builder, Int64Builder, ListArray, NullBufferBuilder, StringBuilder, Time64MicrosecondBuilder,
-    TimestampMicrosecondBuilder,
-};
+use arrow::array::{ArrayRef, ListArray, NullBufferBuilder};
 use arrow::buffer::{OffsetBuffer, ScalarBuffer};
 use arrow::datatypes::{DataType, FieldRef};
 use arrow::error::ArrowError;
 
 use super::types::Wire;
+use crate::plain::Plain;
 use crate::text::value;
-use crate::types::UTC;
 
 /// PostgreSQL counts days and microseconds from 2000-01-01.
 const EPOCH_DAYS: i32 = 10_957;
@@ -51,58 +47,27 @@ pub struct ColumnBuilder {
 
 #[derive(Debug)]
 enum Values {
-    Boolean(BooleanBuilder),
-    Int32(Int32Builder),
-    Int64(Int64Builder),
-    Float32(Float32Builder),
-    Float64(Float64Builder),
-    Decimal(Decimal128Builder),
-    Date(Date32Builder),
-    Time(Time64MicrosecondBuilder),
-    Timestamp(TimestampMicrosecondBuilder),
-    Text(StringBuilder),
-    Bytes(BinaryBuilder),
+    Plain(Plain),
     List { field: FieldRef, offsets: Vec<i32>, nulls: NullBufferBuilder, item: Box<ColumnBuilder> },
 }
 
 impl ColumnBuilder {
     pub fn new(wire: &Wire, data_type: &DataType) -> Self {
         let values = match data_type {
-            DataType::Boolean => Values::Boolean(BooleanBuilder::new()),
-            DataType::Int32 => Values::Int32(Int32Builder::new()),
-            DataType::Int64 => Values::Int64(Int64Builder::new()),
-            DataType::Float32 => Values::Float32(Float32Builder::new()),
-            DataType::Float64 => Values::Float64(Float64Builder::new()),
-            DataType::Decimal128(..) => Values::Decimal(Decimal128Builder::new()),
-            DataType::Date32 => Values::Date(Date32Builder::new()),
-            DataType::Time64(_) => Values::Time(Time64MicrosecondBuilder::new()),
-            DataType::Timestamp(..) => Values::Timestamp(TimestampMicrosecondBuilder::new()),
-            DataType::Binary => Values::Bytes(BinaryBuilder::new()),
             DataType::List(field) => Values::List {
                 field: Arc::clone(field),
                 offsets: vec![0],
                 nulls: NullBufferBuilder::new(1024),
                 item: Box::new(Self::new(wire.item(), field.data_type())),
             },
-            _ => Values::Text(StringBuilder::new()),
+            plain => Values::Plain(Plain::new(plain)),
         };
         Self { wire: wire.clone(), data_type: data_type.clone(), values }
     }
 
     fn len(&self) -> usize {
-        use arrow::array::ArrayBuilder;
         match &self.values {
-            Values::Boolean(b) => b.len(),
-            Values::Int32(b) => b.len(),
-            Values::Int64(b) => b.len(),
-            Values::Float32(b) => b.len(),
-            Values::Float64(b) => b.len(),
-            Values::Decimal(b) => b.len(),
-            Values::Date(b) => b.len(),
-            Values::Time(b) => b.len(),
-            Values::Timestamp(b) => b.len(),
-            Values::Text(b) => b.len(),
-            Values::Bytes(b) => b.len(),
+            Values::Plain(values) => values.len(),
             Values::List { nulls, .. } => nulls.len(),
         }
     }
@@ -116,17 +81,7 @@ impl ColumnBuilder {
 
     pub fn append_null(&mut self) {
         match &mut self.values {
-            Values::Boolean(b) => b.append_null(),
-            Values::Int32(b) => b.append_null(),
-            Values::Int64(b) => b.append_null(),
-            Values::Float32(b) => b.append_null(),
-            Values::Float64(b) => b.append_null(),
-            Values::Decimal(b) => b.append_null(),
-            Values::Date(b) => b.append_null(),
-            Values::Time(b) => b.append_null(),
-            Values::Timestamp(b) => b.append_null(),
-            Values::Text(b) => b.append_null(),
-            Values::Bytes(b) => b.append_null(),
+            Values::Plain(values) => values.append_null(),
             Values::List { offsets, nulls, item, .. } => {
                 // Items of a refused list may be left over: they belong to this NULL.
                 offsets.push(i32::try_from(item.len()).unwrap_or(i32::MAX));
@@ -139,26 +94,32 @@ impl ColumnBuilder {
     pub fn append(&mut self, bytes: &[u8]) -> Result<()> {
         match (&self.wire, &mut self.values) {
             (Wire::Parsed, _) => return self.append_parsed(text(bytes)?),
-            (Wire::Boolean, Values::Boolean(b)) => b.append_value(fixed::<1>(bytes)? != [0]),
-            (Wire::Int16, Values::Int32(b)) => b.append_value(i32::from(i16::from_be_bytes(fixed(bytes)?))),
-            (Wire::Int32, Values::Int32(b)) => b.append_value(i32::from_be_bytes(fixed(bytes)?)),
-            (Wire::Int64, Values::Int64(b)) => b.append_value(i64::from_be_bytes(fixed(bytes)?)),
-            (Wire::UInt32, Values::Int64(b)) => b.append_value(i64::from(u32::from_be_bytes(fixed(bytes)?))),
-            (Wire::Float32, Values::Float32(b)) => b.append_value(f32::from_be_bytes(fixed(bytes)?)),
-            (Wire::Float64, Values::Float64(b)) => b.append_value(f64::from_be_bytes(fixed(bytes)?)),
-            (Wire::Numeric { precision, scale }, Values::Decimal(b)) => {
+            (Wire::Boolean, Values::Plain(Plain::Boolean(b))) => b.append_value(fixed::<1>(bytes)? != [0]),
+            (Wire::Int16, Values::Plain(Plain::Int32(b))) => {
+                b.append_value(i32::from(i16::from_be_bytes(fixed(bytes)?)))
+            }
+            (Wire::Int32, Values::Plain(Plain::Int32(b))) => b.append_value(i32::from_be_bytes(fixed(bytes)?)),
+            (Wire::Int64, Values::Plain(Plain::Int64(b))) => b.append_value(i64::from_be_bytes(fixed(bytes)?)),
+            (Wire::UInt32, Values::Plain(Plain::Int64(b))) => {
+                b.append_value(i64::from(u32::from_be_bytes(fixed(bytes)?)))
+            }
+            (Wire::Float32, Values::Plain(Plain::Float32(b))) => b.append_value(f32::from_be_bytes(fixed(bytes)?)),
+            (Wire::Float64, Values::Plain(Plain::Float64(b))) => b.append_value(f64::from_be_bytes(fixed(bytes)?)),
+            (Wire::Numeric { precision, scale }, Values::Plain(Plain::Decimal(b))) => {
                 b.append_value(numeric(bytes, *precision, *scale)?);
             }
-            (Wire::Date, Values::Date(b)) => b.append_value(date(i32::from_be_bytes(fixed(bytes)?))?),
-            (Wire::Time, Values::Time(b)) => b.append_value(i64::from_be_bytes(fixed(bytes)?)),
-            (Wire::Timestamp, Values::Timestamp(b)) => b.append_value(instant(i64::from_be_bytes(fixed(bytes)?))?),
-            (Wire::Text, Values::Text(b)) => b.append_value(text(bytes)?),
-            (Wire::Jsonb, Values::Text(b)) => match bytes {
+            (Wire::Date, Values::Plain(Plain::Date(b))) => b.append_value(date(i32::from_be_bytes(fixed(bytes)?))?),
+            (Wire::Time, Values::Plain(Plain::Time(b))) => b.append_value(i64::from_be_bytes(fixed(bytes)?)),
+            (Wire::Timestamp, Values::Plain(Plain::Timestamp(b))) => {
+                b.append_value(instant(i64::from_be_bytes(fixed(bytes)?))?)
+            }
+            (Wire::Text, Values::Plain(Plain::Text(b))) => b.append_value(text(bytes)?),
+            (Wire::Jsonb, Values::Plain(Plain::Text(b))) => match bytes {
                 [1, json @ ..] => b.append_value(text(json)?),
                 _ => return Err(Refusal::Form),
             },
-            (Wire::Uuid, Values::Text(b)) => b.append_value(uuid(fixed(bytes)?)),
-            (Wire::Bytes, Values::Bytes(b)) => b.append_value(bytes),
+            (Wire::Uuid, Values::Plain(Plain::Text(b))) => b.append_value(uuid(fixed(bytes)?)),
+            (Wire::Bytes, Values::Plain(Plain::Bytes(b))) => b.append_value(bytes),
             (Wire::Array(_), Values::List { offsets, nulls, item, .. }) => {
                 append_items(bytes, item)?;
                 offsets.push(i32::try_from(item.len()).unwrap_or(i32::MAX));
@@ -173,26 +134,26 @@ impl ColumnBuilder {
     fn append_parsed(&mut self, text: &str) -> Result<()> {
         let bytes = text.trim().as_bytes();
         let done = match (&mut self.values, &self.data_type) {
-            (Values::Boolean(b), _) => value::boolean_words(bytes).map(|v| b.append_value(v)),
-            (Values::Int32(b), _) => {
+            (Values::Plain(Plain::Boolean(b)), _) => value::boolean_words(bytes).map(|v| b.append_value(v)),
+            (Values::Plain(Plain::Int32(b)), _) => {
                 value::integer(bytes, false).and_then(|v| i32::try_from(v).ok()).map(|v| b.append_value(v))
             }
-            (Values::Int64(b), _) => value::integer(bytes, false).map(|v| b.append_value(v)),
-            (Values::Float32(b), _) => value::double(bytes, false).map(|v| b.append_value(v as f32)),
-            (Values::Float64(b), _) => value::double(bytes, false).map(|v| b.append_value(v)),
-            (Values::Decimal(b), DataType::Decimal128(p, s)) => {
+            (Values::Plain(Plain::Int64(b)), _) => value::integer(bytes, false).map(|v| b.append_value(v)),
+            (Values::Plain(Plain::Float32(b)), _) => value::double(bytes, false).map(|v| b.append_value(v as f32)),
+            (Values::Plain(Plain::Float64(b)), _) => value::double(bytes, false).map(|v| b.append_value(v)),
+            (Values::Plain(Plain::Decimal(b)), DataType::Decimal128(p, s)) => {
                 value::decimal(bytes, *p, *s, false).map(|v| b.append_value(v))
             }
-            (Values::Date(b), _) => value::date(bytes).map(|v| b.append_value(v)),
-            (Values::Time(b), _) => value::time(bytes).map(|v| b.append_value(v.value)),
-            (Values::Timestamp(b), DataType::Timestamp(_, zone)) => {
+            (Values::Plain(Plain::Date(b)), _) => value::date(bytes).map(|v| b.append_value(v)),
+            (Values::Plain(Plain::Time(b)), _) => value::time(bytes).map(|v| b.append_value(v.value)),
+            (Values::Plain(Plain::Timestamp(b)), DataType::Timestamp(_, zone)) => {
                 value::instant(bytes, zone.is_some(), false).map(|v| b.append_value(v.value))
             }
-            (Values::Text(b), _) => {
+            (Values::Plain(Plain::Text(b)), _) => {
                 b.append_value(text);
                 Some(())
             }
-            (Values::Bytes(b), _) => {
+            (Values::Plain(Plain::Bytes(b)), _) => {
                 b.append_value(text);
                 Some(())
             }
@@ -203,20 +164,7 @@ impl ColumnBuilder {
 
     pub fn finish(self) -> std::result::Result<ArrayRef, ArrowError> {
         Ok(match self.values {
-            Values::Boolean(mut b) => Arc::new(b.finish()),
-            Values::Int32(mut b) => Arc::new(b.finish()),
-            Values::Int64(mut b) => Arc::new(b.finish()),
-            Values::Float32(mut b) => Arc::new(b.finish()),
-            Values::Float64(mut b) => Arc::new(b.finish()),
-            Values::Decimal(mut b) => Arc::new(b.finish().with_data_type(self.data_type)),
-            Values::Date(mut b) => Arc::new(b.finish()),
-            Values::Time(mut b) => Arc::new(b.finish()),
-            Values::Timestamp(mut b) if matches!(self.data_type, DataType::Timestamp(_, Some(_))) => {
-                Arc::new(b.finish().with_timezone(UTC))
-            }
-            Values::Timestamp(mut b) => Arc::new(b.finish()),
-            Values::Text(mut b) => Arc::new(b.finish()),
-            Values::Bytes(mut b) => Arc::new(b.finish()),
+            Values::Plain(values) => values.finish(),
             Values::List { field, offsets, mut nulls, item } => {
                 let offsets = OffsetBuffer::new(ScalarBuffer::from(offsets));
                 Arc::new(ListArray::try_new(field, offsets, item.finish()?, nulls.finish())?)
