@@ -3,10 +3,12 @@
 
 mod name;
 mod nearest;
+mod sql;
 mod time;
 
 pub use name::{ColumnNames, NameError, TableName, normalise_column};
 pub use nearest::nearest;
+pub use sql::{quote_name, quote_text};
 pub use time::{TimeError, Timestamp, civil};
 
 /// The number of a run, counted from 1 in each project; its branch is `run/<number>`.

@@ -85,7 +85,7 @@ impl<'a> Reader<'a> {
         if !self.exists(table).await? {
             return Ok(None);
         }
-        let plan = self.session.plan(&format!("select * from {}", crate::text::table(table))).await?;
+        let plan = self.session.plan(&format!("select * from {}", table.sql())).await?;
         Ok(Some(plan.schema().fields().iter().map(|f| f.name().clone()).collect()))
     }
 

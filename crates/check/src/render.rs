@@ -10,7 +10,6 @@ use polder_template::{Names, Target, Template};
 use serde_json::Value;
 
 use crate::codes;
-use crate::text::table;
 
 /// The macros, variables and names of a project.
 pub(crate) struct Templates<'a> {
@@ -87,12 +86,12 @@ impl Names for Templates<'_> {
     fn reference(&self, namespace: Option<&str>, name: &str) -> Option<String> {
         if let Some(namespace) = namespace {
             let wanted = TableName::new(namespace, name);
-            return self.known.get(&wanted).map(table);
+            return self.known.get(&wanted).map(|table| table.sql());
         }
         let models = self.project.models.iter().map(|m| &m.table).filter(|t| t.name == name).collect::<Vec<_>>();
         match models.as_slice() {
-            [one] => Some(table(one)),
-            _ => self.project.tables.unqualified(name).map(table),
+            [one] => Some(one.sql()),
+            _ => self.project.tables.unqualified(name).map(TableName::sql),
         }
     }
 
@@ -100,6 +99,6 @@ impl Names for Templates<'_> {
         let source = self.project.sources.iter().find(|s| s.name == source)?;
         let last = |name: &str| name.rsplit('.').next() == Some(stream);
         let found = source.streams.iter().find(|s| s.name == stream || last(&s.name) || s.table.name == stream)?;
-        Some(table(&found.table))
+        Some(found.table.sql())
     }
 }

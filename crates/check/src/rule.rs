@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
-use polder_base::TableName;
+use polder_base::{TableName, quote_name, quote_text};
 use polder_diag::Span;
 use polder_project::{Check, CheckKind, CheckSeverity};
 
-use crate::text::{ident, idents, literal, shown, table, text_literal};
+use crate::text::{idents, literal, shown};
 
 /// One statement about a table. A check over several columns, such as `not_null: [a, b]`, is several rules.
 #[derive(Debug, Clone)]
@@ -84,7 +84,7 @@ impl Rule {
         match &check.kind {
             CheckKind::NotNull { columns } => columns
                 .iter()
-                .map(|c| rule(format!("not_null {c}"), rows(format!("{} is null", ident(c)), c)))
+                .map(|c| rule(format!("not_null {c}"), rows(format!("{} is null", quote_name(c)), c)))
                 .collect(),
             CheckKind::Unique { columns } => {
                 vec![rule(format!("unique {}", columns.join(", ")), Test::Unique { columns: columns.clone() })]
@@ -92,21 +92,21 @@ impl Rule {
             CheckKind::AcceptedValues { column, values } => {
                 let list = values.iter().map(literal).collect::<Vec<_>>().join(", ");
                 let breaks = match values.is_empty() {
-                    true => format!("{} is not null", ident(column)),
-                    false => format!("{} not in ({list})", ident(column)),
+                    true => format!("{} is not null", quote_name(column)),
+                    false => format!("{} not in ({list})", quote_name(column)),
                 };
                 vec![rule(format!("accepted_values {column}"), rows(breaks, column))]
             }
             CheckKind::Range { column, min, max } => {
-                let low = min.as_ref().map(|v| format!("{} < {}", ident(column), literal(v)));
-                let high = max.as_ref().map(|v| format!("{} > {}", ident(column), literal(v)));
+                let low = min.as_ref().map(|v| format!("{} < {}", quote_name(column), literal(v)));
+                let high = max.as_ref().map(|v| format!("{} > {}", quote_name(column), literal(v)));
                 let breaks = low.into_iter().chain(high).collect::<Vec<_>>().join(" or ");
                 let end = |v: &Option<serde_json::Value>| v.as_ref().map(shown).unwrap_or_default();
                 let title = format!("range {column} {}..{}", end(min), end(max));
                 vec![rule(title, rows(if breaks.is_empty() { "false".to_owned() } else { breaks }, column))]
             }
             CheckKind::Regex { column, pattern } => {
-                let breaks = format!("cast({} as text) !~ {}", ident(column), text_literal(pattern));
+                let breaks = format!("cast({} as text) !~ {}", quote_name(column), quote_text(pattern));
                 vec![rule(format!("regex {column} {pattern}"), rows(breaks, column))]
             }
             CheckKind::Relationships { column, to, field } => {
@@ -153,7 +153,7 @@ impl Rule {
                 [looked_at, broken, "cast(null as text)".to_owned()]
             }
             Test::Freshness { column, max_age_seconds } => {
-                let newest = format!("max({}) filter (where {})", ident(column), self.applies());
+                let newest = format!("max({}) filter (where {})", quote_name(column), self.applies());
                 let stale = format!(
                     "case when {newest} >= run_time() - interval '{max_age_seconds} seconds' then 0 else 1 end"
                 );
@@ -165,13 +165,14 @@ impl Rule {
 
     /// The query that shows all rows that break the rule; `None` where rows do not say it.
     pub(crate) fn offenders(&self, of: &TableName) -> Option<String> {
-        let from = table(of);
+        let from = of.sql();
         match &self.test {
             Test::Rows { breaks, .. } => Some(format!("select * from {from} where {}", self.broken_row(breaks))),
             Test::Unique { columns } => {
                 let keys = idents(columns);
-                let same = columns.iter().map(|c| format!("t.{0} = d.{0}", ident(c))).collect::<Vec<_>>().join(" and ");
-                let order = columns.iter().map(|c| format!("t.{}", ident(c))).collect::<Vec<_>>().join(", ");
+                let same =
+                    columns.iter().map(|c| format!("t.{0} = d.{0}", quote_name(c))).collect::<Vec<_>>().join(" and ");
+                let order = columns.iter().map(|c| format!("t.{}", quote_name(c))).collect::<Vec<_>>().join(", ");
                 let inner = format!(
                     "select {keys} from {from} where {} group by {keys} having count(*) > 1",
                     self.known_keys(columns)
@@ -181,7 +182,7 @@ impl Rule {
                 Some(format!("select t.* from {rows} t join ({inner}) d on {same} order by {order}"))
             }
             Test::Relationships { column, to, field } => {
-                let (column, field, to) = (ident(column), ident(field), table(to));
+                let (column, field, to) = (quote_name(column), quote_name(field), to.sql());
                 let orphan = format!(
                     "t.{column} is not null and not exists (select 1 from {to} p where p.{field} = t.{column})"
                 );
@@ -194,7 +195,7 @@ impl Rule {
 
     /// The query that counts what breaks a rule that has a scan of its own: rows, and groups of rows or NULL.
     pub(crate) fn count(&self, of: &TableName) -> Option<String> {
-        let from = table(of);
+        let from = of.sql();
         match &self.test {
             Test::Unique { columns } => {
                 let keys = idents(columns);
@@ -213,7 +214,7 @@ impl Rule {
     }
 
     fn known_keys(&self, columns: &[String]) -> String {
-        let known = columns.iter().map(|c| format!("{} is not null", ident(c)));
+        let known = columns.iter().map(|c| format!("{} is not null", quote_name(c)));
         let filter = self.filter.as_ref().map(|_| self.applies());
         filter.into_iter().chain(known).collect::<Vec<_>>().join(" and ")
     }

@@ -74,7 +74,7 @@ impl CheckStep {
     /// Tests the rules that share one scan.
     async fn scan(&self, reader: &Reader<'_>, rules: &[&Rule]) -> Result<Vec<Outcome>, StepError> {
         let Some(table) = self.set.table.as_ref().filter(|_| !rules.is_empty()) else { return Ok(Vec::new()) };
-        let from = crate::text::table(table);
+        let from = table.sql();
         let statement = |rules: &[&Rule]| {
             let columns: Vec<String> = rules
                 .iter()
@@ -223,7 +223,7 @@ impl CheckStep {
         if total_rows.is_none()
             && let Some(table) = &self.set.table
         {
-            let sql = format!("select count(*) from {}", crate::text::table(table));
+            let sql = format!("select count(*) from {}", table.sql());
             total_rows = reader.row(&sql).await.map_err(environment)?.count(0);
         }
         let mut report = StepReport { rows: total_rows, ..StepReport::default() };
@@ -318,7 +318,7 @@ impl CheckStep {
     fn statements(&self, rule: &Rule) -> Vec<String> {
         match &self.set.table {
             Some(table) if rule.test.shares_scan() => {
-                vec![format!("select {} from {}", rule.aggregates().join(", "), crate::text::table(table))]
+                vec![format!("select {} from {}", rule.aggregates().join(", "), table.sql())]
             }
             Some(table) => rule.count(table).into_iter().collect(),
             None => match &rule.test {

@@ -1,27 +1,10 @@
 //! Names and values as SQL text.
 
-use datafusion::sql::sqlparser::keywords::ALL_KEYWORDS;
-use polder_base::TableName;
+use polder_base::{quote_name, quote_text};
 use serde_json::Value;
 
-/// A name as SQL, quoted only where it has to be.
-pub(crate) fn ident(name: &str) -> String {
-    let plain = name.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
-        && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
-        && ALL_KEYWORDS.binary_search(&name.to_ascii_uppercase().as_str()).is_err();
-    if plain { name.to_owned() } else { format!("\"{}\"", name.replace('"', "\"\"")) }
-}
-
-pub(crate) fn table(name: &TableName) -> String {
-    format!("{}.{}", ident(&name.namespace), ident(&name.name))
-}
-
 pub(crate) fn idents(names: &[String]) -> String {
-    names.iter().map(|n| ident(n)).collect::<Vec<_>>().join(", ")
-}
-
-pub(crate) fn text_literal(text: &str) -> String {
-    format!("'{}'", text.replace('\'', "''"))
+    names.iter().map(|n| quote_name(n)).collect::<Vec<_>>().join(", ")
 }
 
 /// A YAML scalar as a SQL literal. Text that is a literal with a type (`date '2026-01-01'`) stays as it is written.
@@ -29,7 +12,7 @@ pub(crate) fn literal(value: &Value) -> String {
     match value {
         Value::Null => "null".to_owned(),
         Value::String(text) if is_typed_literal(text) => text.clone(),
-        Value::String(text) => text_literal(text),
+        Value::String(text) => quote_text(text),
         other => other.to_string(),
     }
 }
@@ -51,15 +34,7 @@ pub(crate) fn shown(value: &Value) -> String {
 mod tests {
     use serde_json::json;
 
-    use super::{ident, literal};
-
-    #[test]
-    fn names_are_quoted_where_they_must_be() {
-        assert_eq!(ident("order_id"), "order_id");
-        assert_eq!(ident("order"), "\"order\"");
-        assert_eq!(ident("größe"), "\"größe\"");
-        assert_eq!(ident("a\"b"), "\"a\"\"b\"");
-    }
+    use super::literal;
 
     #[test]
     fn scalars_become_literals() {

@@ -94,14 +94,14 @@ impl<'a> Templates<'a> {
 impl Names for Relations<'_> {
     fn reference(&self, namespace: Option<&str>, name: &str) -> Option<String> {
         match Relations::reference(self, &full_name(namespace, name)) {
-            Resolved::Table(table) => Some(quoted(&table)),
+            Resolved::Table(table) => Some(table.sql()),
             _ => None,
         }
     }
 
     fn source(&self, source: &str, stream: &str) -> Option<String> {
         match Relations::source(self, source, stream) {
-            Resolved::Table(table) => Some(quoted(&table)),
+            Resolved::Table(table) => Some(table.sql()),
             _ => None,
         }
     }
@@ -145,14 +145,4 @@ fn ambiguous(name: &str, span: &Span, tables: &[TableName]) -> Diagnostic {
     Diagnostic::error(codes::AMBIGUOUS, format!("`{name}` may be {all}"))
         .at(span.clone(), "")
         .hint("write the one that is meant in full")
-}
-
-/// A table's name as SQL.
-fn quoted(table: &TableName) -> String {
-    let part = |name: &str| {
-        let plain = name.chars().all(|c| c == '_' || c.is_ascii_lowercase() || c.is_ascii_digit())
-            && !name.starts_with(|c: char| c.is_ascii_digit());
-        if plain { name.to_owned() } else { format!("\"{}\"", name.replace('"', "\"\"")) }
-    };
-    format!("{}.{}", part(&table.namespace), part(&table.name))
 }

@@ -8,10 +8,11 @@ use datafusion::datasource::ViewTable;
 use datafusion::execution::context::SessionState;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::sql::sqlparser::ast::Statement;
+use polder_base::{quote_name, quote_text};
+use polder_lake::sql_type_name_of_arrow;
 
 use crate::context::{Context, Outcome, Tables};
 use crate::statement;
-use polder_lake::sql_type_name_of_arrow;
 
 /// One row of aggregates over all columns, turned into a row for each column.
 pub(crate) fn plan(state: &SessionState, query: LogicalPlan) -> Result<LogicalPlan> {
@@ -35,7 +36,7 @@ pub(crate) fn plan(state: &SessionState, query: LogicalPlan) -> Result<LogicalPl
 }
 
 fn about_column(field: &Field) -> String {
-    let column = format!("\"{}\"", field.name().replace('"', "\"\""));
+    let column = quote_name(field.name());
     let text = |what: String| format!("CAST({what} AS VARCHAR)");
     let number = |what: &str| match field.data_type() {
         t if t.is_numeric() => what.replace('$', &format!("CAST({column} AS DOUBLE)")),
@@ -53,8 +54,8 @@ fn about_column(field: &Field) -> String {
     format!(
         "named_struct('column', {name}, 'type', {sql_type}, 'rows', count(*), 'nulls', count(*) - count({column}), \
          'distinct', {distinct}, 'min', {min}, 'max', {max}, 'avg', {avg}, 'q25', {q25}, 'q50', {q50}, 'q75', {q75})",
-        name = text(quoted(field.name())),
-        sql_type = text(quoted(&sql_type_name_of_arrow(field.data_type()))),
+        name = text(quote_text(field.name())),
+        sql_type = text(quote_text(&sql_type_name_of_arrow(field.data_type()))),
         min = extreme("min"),
         max = extreme("max"),
         avg = number("avg($)"),
@@ -62,10 +63,6 @@ fn about_column(field: &Field) -> String {
         q50 = number("approx_percentile_cont($, 0.5)"),
         q75 = number("approx_percentile_cont($, 0.75)"),
     )
-}
-
-fn quoted(text: &str) -> String {
-    format!("'{}'", text.replace('\'', "''"))
 }
 
 fn comparable(data_type: &DataType) -> bool {

@@ -244,12 +244,11 @@ pub(crate) struct Relation {
 
 impl Relation {
     pub(crate) fn of(table: &TableName) -> Self {
-        Self::new(&table.namespace, &table.name)
+        Self { text: table.sql(), namespace: table.namespace.clone(), name: table.name.clone() }
     }
 
     fn new(namespace: &str, name: &str) -> Self {
-        let text = format!("{}.{}", quoted(namespace), quoted(name));
-        Self { text, namespace: namespace.to_owned(), name: name.to_owned() }
+        Self::of(&TableName::new(namespace, name))
     }
 
     /// Text that somebody else has made: its parts are guessed at the last dot.
@@ -258,13 +257,6 @@ impl Relation {
         let plain = |part: &str| part.trim_matches('"').to_owned();
         Self { text: text.to_owned(), namespace: plain(namespace), name: plain(name) }
     }
-}
-
-/// A name as SQL takes it: quoted where it must be.
-fn quoted(name: &str) -> String {
-    let plain = name.chars().all(|c| c == '_' || c.is_ascii_lowercase() || c.is_ascii_digit())
-        && !name.starts_with(|c: char| c.is_ascii_digit());
-    if plain { name.to_owned() } else { format!("\"{}\"", name.replace('"', "\"\"")) }
 }
 
 impl Object for Relation {

@@ -38,9 +38,7 @@ enum Checked {
 
 /// Whether a view reads one of the tables. One that can no longer be planned does: its checks say what is wrong.
 async fn reads_any(session: &Session, view: &TableName, tables: &BTreeSet<&TableName>) -> bool {
-    let quoted = |part: &str| format!("\"{}\"", part.replace('"', "\"\""));
-    let sql = format!("SELECT * FROM {}.{}", quoted(&view.namespace), quoted(&view.name));
-    match session.plan(&sql).await {
+    match session.plan(&format!("SELECT * FROM {}", view.sql())).await {
         Ok(plan) => scanned_tables(&plan).iter().any(|scanned| tables.contains(&scanned.name)),
         Err(_) => true,
     }

@@ -74,6 +74,20 @@ fn a_starter_and_every_example_are_valid() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn words_of_sql_are_names_of_namespaces_tables_and_columns() {
+    let project = Project::new(&[
+        ("models/lateral/table.sql", "select 1 as \"select\", 2 as \"from\"\n"),
+        ("models/lateral/group.sql", "{{ config(materialized='view') }}\nselect * from {{ ref('lateral.table') }}\n"),
+        ("checks/table.yaml", "table: lateral.table\nchecks:\n  - unique: [select, from]\n  - not_null: select\n"),
+        ("checks/group.yaml", "table: lateral.group\nchecks:\n  - unique: from\n"),
+    ]);
+    project.publish().await;
+    let app = project.open().await;
+    let about = crate::support::rows(&app, "main", "summarize \"lateral\".\"group\"").await;
+    assert_eq!(about.len(), 2, "{about:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_starter_runs() {
     let folder = tempfile::tempdir().unwrap();
     init(folder.path(), None).unwrap();

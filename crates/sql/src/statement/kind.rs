@@ -7,6 +7,7 @@ use datafusion::sql::sqlparser::ast::{
     ShowStatementOptions, Spanned, Statement, TableFactor, Visit, Visitor,
 };
 use datafusion::sql::sqlparser::tokenizer::Span as TokenSpan;
+use polder_base::quote_text;
 use polder_diag::Diagnostic;
 
 use super::Kind;
@@ -138,26 +139,22 @@ fn show_tables(options: &ShowStatementOptions, text: &Text) -> Result<Kind, Box<
     let mut conditions = Vec::new();
     if let Some(name) = table_of(options) {
         let namespace = name.0.iter().filter_map(|part| part.as_ident()).map(super::normalise).collect::<Vec<_>>();
-        conditions.push(format!("namespace = {}", quoted(&namespace.join("."))));
+        conditions.push(format!("namespace = {}", quote_text(&namespace.join("."))));
     }
     let filter = match &options.filter_position {
         Some(ShowStatementFilterPosition::Infix(filter) | ShowStatementFilterPosition::Suffix(filter)) => Some(filter),
         None => None,
     };
     match filter {
-        Some(ShowStatementFilter::Like(pattern)) => conditions.push(format!("name LIKE {}", quoted(pattern))),
-        Some(ShowStatementFilter::ILike(pattern)) => conditions.push(format!("name ILIKE {}", quoted(pattern))),
+        Some(ShowStatementFilter::Like(pattern)) => conditions.push(format!("name LIKE {}", quote_text(pattern))),
+        Some(ShowStatementFilter::ILike(pattern)) => conditions.push(format!("name ILIKE {}", quote_text(pattern))),
         Some(ShowStatementFilter::Where(condition)) => conditions.push(format!("({condition})")),
-        Some(ShowStatementFilter::NoKeyword(pattern)) => conditions.push(format!("name LIKE {}", quoted(pattern))),
+        Some(ShowStatementFilter::NoKeyword(pattern)) => conditions.push(format!("name LIKE {}", quote_text(pattern))),
         None => {}
     }
     let condition = if conditions.is_empty() { "TRUE".to_owned() } else { conditions.join(" AND ") };
     let sql = format!("SELECT namespace, name, kind FROM system.tables WHERE {condition} ORDER BY namespace, name");
     parse_query(&sql, text).map(Kind::Query)
-}
-
-fn quoted(text: &str) -> String {
-    format!("'{}'", text.replace('\'', "''"))
 }
 
 /// A query of our own making. Its places mean nothing in the person's text, so they are left out.

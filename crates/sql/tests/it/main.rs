@@ -11,3 +11,4 @@ mod policies;
 mod slt;
 mod system;
 mod travel;
+mod words;
