@@ -234,14 +234,15 @@ fn keep(set: &mut CheckSet, rule: Rule, mut references: BTreeSet<TableName>) {
 }
 
 fn invalid(error: SqlError, locate: &dyn Fn(Range<usize>) -> Span) -> Diagnostic {
-    let (reason, range) = match error {
+    let (reason, range, hints) = match error {
         SqlError::Statement(diagnostic) => {
             let range = diagnostic.label.map(|l| l.span.start..l.span.end);
-            (diagnostic.message, range.unwrap_or(0..0))
+            (diagnostic.message, range.unwrap_or(0..0), diagnostic.hints)
         }
-        other => (other.to_string(), 0..0),
+        other => (other.to_string(), 0..0, Vec::new()),
     };
-    Diagnostic::error(codes::INVALID, format!("this check is not valid SQL: {reason}")).at(locate(range), "")
+    let message = format!("this check is not valid SQL: {reason}");
+    hints.into_iter().fold(Diagnostic::error(codes::INVALID, message).at(locate(range), ""), Diagnostic::hint)
 }
 
 fn relocated(mut diagnostic: Diagnostic, span: &Span) -> Diagnostic {

@@ -170,7 +170,8 @@ fn syntax_problem(part: &str, sql: &str, place: &Span) -> Option<Diagnostic> {
     match parse_expression(sql) {
         Err(SqlError::Statement(problem)) => {
             let message = format!("the policy's {part} is no SQL expression: {}", problem.message);
-            Some(Diagnostic::error(codes::POLICY_EXPRESSION, message).at(place.clone(), ""))
+            let diagnostic = Diagnostic::error(codes::POLICY_EXPRESSION, message).at(place.clone(), "");
+            Some(problem.hints.into_iter().fold(diagnostic, Diagnostic::hint))
         }
         _ => None,
     }

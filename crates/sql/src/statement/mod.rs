@@ -1,6 +1,7 @@
 //! From text to a statement that can be planned: one query, its tables known by place, its versions taken out.
 
 mod kind;
+mod meaning;
 mod naming;
 mod references;
 mod relations;
@@ -56,9 +57,12 @@ fn parse_text(text: &Text) -> Result<(Kind, Vec<Relation>), Box<Diagnostic>> {
     let (tokens, summarize) = take_summarize(tokens);
     let statement = parse_tokens(tokens, text)?;
     let mut kind = kind::of(statement, summarize, text)?;
-    if let Kind::Query(query) | Kind::Describe(query) | Kind::Summarize(query) = &mut kind {
-        naming::name_columns(query);
-        naming::make_doubles(query);
+    match &mut kind {
+        Kind::Query(query) | Kind::Describe(query) | Kind::Summarize(query) => {
+            naming::name_columns(query);
+            meaning::settle(query);
+        }
+        Kind::Explain(statement) => meaning::settle(statement),
     }
     let relations = relations(&mut kind, versions, text)?;
     Ok((kind, relations))
@@ -91,6 +95,7 @@ fn without_empty_brackets(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
 }
 
 fn parse_tokens(tokens: Vec<TokenWithSpan>, text: &Text) -> Result<Statement, Box<Diagnostic>> {
+    meaning::check(&tokens, text)?;
     let mut parser =
         Parser::new(&GenericDialect {}).with_recursion_limit(RECURSION_LIMIT).with_tokens_with_locations(tokens);
     let mut statements = parser.parse_statements().map_err(|error| parse_problem(&error, text))?;
@@ -164,6 +169,7 @@ pub(crate) fn parse_expression(sql: &str) -> Result<(Text, Expr, Vec<Relation>)>
     let text = Text::new(sql);
     let parsed = || -> Result<_, Box<Diagnostic>> {
         let tokens = tokenize(&text)?;
+        meaning::check(&tokens, &text)?;
         let mut parser =
             Parser::new(&GenericDialect {}).with_recursion_limit(RECURSION_LIMIT).with_tokens_with_locations(tokens);
         let mut expr = parser.parse_expr().map_err(|error| parse_problem(&error, &text))?;
@@ -176,6 +182,7 @@ pub(crate) fn parse_expression(sql: &str) -> Result<(Text, Expr, Vec<Relation>)>
                 format!("expected one expression, found `{}`", rest.token),
             )));
         }
+        meaning::settle(&mut expr);
         let relations = relations::of_expression(&mut expr, &text)?;
         Ok((expr, relations))
     };

@@ -4,12 +4,8 @@
 //! such columns.
 
 use std::collections::BTreeSet;
-use std::ops::ControlFlow;
 
-use datafusion::sql::sqlparser::ast::{
-    CastKind, DataType, ExactNumberInfo, Expr, Ident, OrderByKind, Query, Select, SelectItem, SetExpr, Value,
-    visit_expressions_mut,
-};
+use datafusion::sql::sqlparser::ast::{Expr, Ident, OrderByKind, Query, Select, SelectItem, SetExpr};
 
 use super::normalise;
 
@@ -38,29 +34,6 @@ fn order_by_names(query: &mut Query, named: &[(Expr, Ident)]) {
             key.expr = Expr::Identifier(name.clone());
         }
     }
-}
-
-/// A number with an exponent is a double, as in SQL's standard; DataFusion would make it a decimal.
-pub(super) fn make_doubles(query: &mut Query) {
-    let _ = visit_expressions_mut(query, |expr| {
-        let double = match expr {
-            Expr::Value(value) => match &value.value {
-                Value::Number(text, _) if text.contains(['e', 'E']) => Some(text.clone()),
-                _ => None,
-            },
-            _ => None,
-        };
-        if let Some(text) = double {
-            *expr = Expr::Cast {
-                kind: CastKind::Cast,
-                expr: Box::new(Expr::Value(Value::SingleQuotedString(text).into())),
-                data_type: DataType::Double(ExactNumberInfo::None),
-                array: false,
-                format: None,
-            };
-        }
-        ControlFlow::<()>::Continue(())
-    });
 }
 
 /// The SELECT whose names a query's columns have.

@@ -198,3 +198,23 @@ async fn a_column_without_a_name_is_called_as_it_is_written() {
         session.query(sql).await.unwrap();
     }
 }
+
+#[tokio::test]
+async fn from_alone_selects_everything() {
+    let fixture = Fixture::shop().await;
+    let session = fixture.platform().await;
+    let all = lines(&session, "SELECT * FROM silver.payroll").await;
+    for sql in [
+        "FROM silver.payroll",
+        "FROM silver.payroll ORDER BY pay LIMIT 1",
+        "SELECT * FROM (FROM silver.payroll) AS p",
+        "WITH p AS (FROM silver.payroll) FROM p",
+        "FROM silver.payroll AT BRANCH main",
+        "FROM silver.payroll SELECT name, pay",
+    ] {
+        assert_eq!(lines(&session, sql).await, all, "{sql}");
+    }
+    assert_eq!(one(&session, "SELECT (SELECT count(*) FROM (FROM silver.orders) AS o)").await, "4");
+    assert_eq!(lines(&session, "DESCRIBE FROM silver.payroll").await.len(), 2);
+    assert!(one(&session, "EXPLAIN FROM silver.payroll").await.contains("payroll"));
+}

@@ -1,6 +1,11 @@
 //! Integers that overflow: wherever it happens, it is an error and never a wrapped number.
 
-use crate::fixture::{Fixture, error, lines, one};
+use std::collections::BTreeMap;
+
+use polder_govern::{Mask, Policy};
+use polder_sql::{check_policies, references};
+
+use crate::fixture::{Fixture, error, lines, one, options, policy};
 
 const MAX: &str = "9223372036854775807";
 
@@ -194,4 +199,66 @@ async fn a_decimal_has_no_more_digits_than_its_type() {
         assert!(error(&session, &sql).await.contains("does not fit its type"), "{sql}");
     }
     assert_eq!(one(&session, &format!("SELECT {most} - 1 + 1")).await, most);
+}
+
+#[tokio::test]
+async fn doubles_are_doubles_wherever_they_are_written() {
+    let fixture = Fixture::shop().await;
+    let session = fixture.platform().await;
+    for sql in [
+        "EXPLAIN SELECT x * 1e300 FROM (VALUES (CAST(2 AS DOUBLE))) AS t(x)",
+        "EXPLAIN ANALYZE SELECT x * 1e300 FROM (VALUES (CAST(2 AS DOUBLE))) AS t(x)",
+    ] {
+        assert!(one(&session, sql).await.contains("1e300"), "{sql}");
+    }
+    let masks = BTreeMap::from([("name".to_owned(), Mask::Expression("arrow_typeof(1e300)".to_owned()))]);
+    let governed = Policy { masks, row_filter: Some("1e300 > 1".to_owned()), ..policy("silver.payroll", &["*"]) };
+    let ann = fixture.governed_by(vec![governed]).session(options("ann")).await.unwrap();
+    assert_eq!(one(&ann, "SELECT name FROM silver.payroll").await, "Float64");
+}
+
+#[tokio::test]
+async fn an_integer_beyond_bigint_is_a_decimal() {
+    let fixture = Fixture::empty(Vec::new()).await;
+    let session = fixture.platform().await;
+    for (sql, gives) in [
+        ("SELECT 9223372036854775807, arrow_typeof(9223372036854775807)", "9223372036854775807|Int64"),
+        ("SELECT 9223372036854775808, arrow_typeof(9223372036854775808)", "9223372036854775808|Decimal128(38, 0)"),
+        ("SELECT 18446744073709551616 + 1", "18446744073709551617"),
+        ("SELECT -9223372036854775808, arrow_typeof(-9223372036854775808)", "-9223372036854775808|Int64"),
+        ("SELECT -9223372036854775809, arrow_typeof(-9223372036854775809)", "-9223372036854775809|Decimal128(38, 0)"),
+        ("SELECT x > 9223372036854775808 FROM (VALUES (1)) AS t(x)", "false"),
+        ("SELECT sum(x) FROM (VALUES (9223372036854775808), (1)) AS t(x)", "9223372036854775809"),
+    ] {
+        assert_eq!(one(&session, sql).await, gives, "{sql}");
+    }
+    assert_eq!(
+        session.schema("SELECT 9223372036854775808").await.unwrap().field(0).name(),
+        "9223372036854775808",
+        "a column is called what was written"
+    );
+    for number in ["1".repeat(39), format!("0.{}", "1".repeat(39)), format!("{}.5", "1".repeat(38))] {
+        let message = error(&session, &format!("SELECT {number}")).await;
+        assert!(message.starts_with("error[S001]: a number of 39 digits"), "{message}");
+        assert!(message.contains(&format!("[{number}]")), "{message}");
+    }
+    let most = format!("000{}", "9".repeat(38));
+    assert_eq!(one(&session, &format!("SELECT {most}")).await, "9".repeat(38));
+}
+
+/// DataFusion takes it for exclusive or, PostgreSQL and DuckDB for power.
+#[tokio::test]
+async fn a_caret_is_refused_at_its_place() {
+    let fixture = Fixture::empty(Vec::new()).await;
+    let session = fixture.platform().await;
+    for sql in ["SELECT 2^10", "EXPLAIN SELECT 2 ^ 10", "SELECT * FROM (VALUES (1)) AS t(x) WHERE x ^ 2 = 1"] {
+        let message = error(&session, sql).await;
+        assert!(message.starts_with("error[S001]") && message.contains("[^]"), "{sql}: {message}");
+        assert!(message.contains("`power(a, b)`"), "{sql}: {message}");
+    }
+    assert!(references("SELECT x ^ 2 FROM gold.t").is_err());
+    let filter = Policy { row_filter: Some("pay ^ 2 > 1".to_owned()), ..policy("silver.payroll", &["*"]) };
+    let told = &check_policies(&[filter])[0];
+    assert!(told.message.contains("is power in some databases") && told.hints[0].contains("`power(a, b)`"), "{told:?}");
+    assert_eq!(one(&session, "SELECT '^', power(2, 10) = 1024, (6 | 3) - (6 & 3)").await, "^|true|5");
 }
