@@ -18,7 +18,7 @@ use polder_lake::Lake;
 
 use crate::compared::ComparedTypes;
 use crate::govern::{Governance, check_policies};
-use crate::numbers::{CheckedNumbers, CheckedSum};
+use crate::numbers::{CheckedNumbers, CheckedSum, RoundedCasts};
 use crate::session::Core;
 use crate::{Result, Session, SessionOptions, SqlError, functions, types};
 
@@ -101,10 +101,12 @@ impl Engine {
     }
 }
 
-/// DataFusion's own analysis between ours: types that meet are made equal before the rest is settled, numbers checked after.
+/// DataFusion's own analysis between ours: written casts are made to round and types that meet are made equal before the
+/// rest is settled, numbers are checked after.
 fn analysis() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
     vec![
         Arc::new(ResolveGroupingFunction::new()),
+        Arc::new(RoundedCasts::new()),
         Arc::new(ComparedTypes),
         Arc::new(TypeCoercion::new()),
         Arc::new(CheckedNumbers::new()),

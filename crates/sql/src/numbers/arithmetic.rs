@@ -181,62 +181,6 @@ fn scalar(value: &ScalarValue) -> Result<Scalar<ArrayRef>> {
     Ok(Scalar::new(value.to_array()?))
 }
 
-/// `-x` that fails for the least number of the type.
-#[derive(Debug, PartialEq, Eq, Hash)]
-struct CheckedNegation {
-    signature: Signature,
-}
-
-pub(super) fn negation() -> ScalarUDF {
-    ScalarUDF::new_from_impl(CheckedNegation { signature: Signature::any(1, Volatility::Immutable) })
-}
-
-impl ScalarUDFImpl for CheckedNegation {
-    fn name(&self) -> &str {
-        "negate"
-    }
-
-    fn schema_name(&self, args: &[Expr]) -> Result<String> {
-        match args {
-            [operand] => Ok(format!("(- {})", operand.schema_name())),
-            _ => internal_err!("negate takes one argument"),
-        }
-    }
-
-    fn signature(&self) -> &Signature {
-        &self.signature
-    }
-
-    fn return_type(&self, types: &[DataType]) -> Result<DataType> {
-        match types {
-            [operand] => Ok(operand.clone()),
-            _ => internal_err!("negate takes one argument"),
-        }
-    }
-
-    fn return_field_from_args(&self, args: ReturnFieldArgs) -> Result<FieldRef> {
-        match args.arg_fields {
-            [operand] => Ok(Arc::new(Field::new(self.name(), operand.data_type().clone(), operand.is_nullable()))),
-            _ => internal_err!("negate takes one argument"),
-        }
-    }
-
-    fn is_strict(&self) -> bool {
-        true
-    }
-
-    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        match args.args.as_slice() {
-            [ColumnarValue::Array(array)] => Ok(ColumnarValue::Array(numeric::neg(array.as_ref())?)),
-            [ColumnarValue::Scalar(value)] => {
-                let result = numeric::neg(value.to_array()?.as_ref())?;
-                Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&result, 0)?))
-            }
-            _ => exec_err!("negate takes one argument"),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;

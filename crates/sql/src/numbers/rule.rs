@@ -9,8 +9,8 @@ use datafusion::common::{DFSchema, Result};
 use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, LogicalPlan, ScalarUDF};
 use datafusion::optimizer::AnalyzerRule;
 
-use super::arithmetic::{Checked, negation};
-use super::decimals::{WITHIN_PRECISION, is_full, within_precision};
+use super::arithmetic::Checked;
+use super::unary::{Unary, is_full};
 use crate::expressions;
 
 /// Runs after type coercion: by then both sides of an operator have one type.
@@ -29,8 +29,8 @@ impl CheckedNumbers {
             add: Arc::new(Checked::Add.udf()),
             subtract: Arc::new(Checked::Subtract.udf()),
             multiply: Arc::new(Checked::Multiply.udf()),
-            negate: Arc::new(negation()),
-            within: Arc::new(within_precision()),
+            negate: Arc::new(Unary::Negate.udf()),
+            within: Arc::new(Unary::WithinPrecision.udf()),
         }
     }
 
@@ -60,13 +60,7 @@ impl CheckedNumbers {
                 None => Ok(Transformed::no(Expr::BinaryExpr(BinaryExpr { left, op, right }))),
             },
             // A plan that was analysed before has it already.
-            Expr::ScalarFunction(mut call) if call.func.name() == WITHIN_PRECISION => match call.args.pop() {
-                Some(inner @ Expr::ScalarFunction(_)) if is_within(&inner) => Ok(Transformed::yes(inner)),
-                argument => {
-                    call.args.extend(argument);
-                    Ok(Transformed::no(Expr::ScalarFunction(call)))
-                }
-            },
+            expr if Unary::WithinPrecision.is_call(&expr) => Ok(once(expr)),
             Expr::Negative(operand) if operand.get_type(schema)?.is_signed_integer() => {
                 Ok(Transformed::yes(self.negate.call(vec![*operand])))
             }
@@ -85,8 +79,16 @@ impl AnalyzerRule for CheckedNumbers {
     }
 }
 
-fn is_within(expr: &Expr) -> bool {
-    matches!(expr, Expr::ScalarFunction(call) if call.func.name() == WITHIN_PRECISION)
+/// A call without the same call right below it.
+fn once(expr: Expr) -> Transformed<Expr> {
+    match expr {
+        Expr::ScalarFunction(mut call)
+            if call.args.first().is_some_and(|inner| Unary::WithinPrecision.is_call(inner)) =>
+        {
+            Transformed::yes(call.args.remove(0))
+        }
+        expr => Transformed::no(expr),
+    }
 }
 
 fn integers(left: &Expr, right: &Expr, schema: &DFSchema) -> Result<bool> {

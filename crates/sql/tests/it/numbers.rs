@@ -262,3 +262,37 @@ async fn a_caret_is_refused_at_its_place() {
     assert!(told.message.contains("is power in some databases") && told.hints[0].contains("`power(a, b)`"), "{told:?}");
     assert_eq!(one(&session, "SELECT '^', power(2, 10) = 1024, (6 | 3) - (6 & 3)").await, "^|true|5");
 }
+
+#[tokio::test]
+async fn a_cast_to_an_integer_rounds_half_away_from_zero() {
+    let fixture = Fixture::empty(Vec::new()).await;
+    let session = fixture.platform().await;
+    for (sql, gives) in [
+        // Folded while planning.
+        ("SELECT CAST(2.7 AS INT), CAST(2.5 AS BIGINT), CAST(-2.5 AS BIGINT), CAST(2.4 AS SMALLINT)", "3|3|-3|2"),
+        ("SELECT 2.7::int, -2.5::int, TRY_CAST(2.5 AS INT), TRY_CAST(9.5 AS INT)", "3|-3|3|10"),
+        ("SELECT CAST(2.5e0 AS INT), CAST(-2.5e0 AS INT), CAST(0.49999999999999994e0 AS INT)", "3|-3|0"),
+        ("SELECT CAST(CAST(2.5 AS REAL) AS INT), CAST(CAST(NULL AS DOUBLE) AS INT)", "3|NULL"),
+        // Run over rows.
+        ("SELECT sum(CAST(x AS INT)) FROM (VALUES (0.5), (1.4), (-0.5), (NULL)) AS t(x)", "1"),
+        ("SELECT sum(CAST(CAST(x AS DOUBLE) AS INT)) FROM (VALUES (0.5), (1.4), (-1.5)) AS t(x)", "0"),
+        ("SELECT count(*) FROM (VALUES (2.4), (2.5), (3.4)) AS t(x) WHERE CAST(x AS INT) = 3", "2"),
+        ("SELECT CAST(x AS INT), count(*) FROM (VALUES (2.6), (3.4)) AS t(x) GROUP BY CAST(x AS INT)", "3|2"),
+        ("SELECT CAST(x AS INT) AS n FROM (VALUES (2.6), (1.2)) AS t(x) ORDER BY CAST(x AS INT) LIMIT 1", "1"),
+        ("SELECT (SELECT max(CAST(x AS INT)) FROM (VALUES (2.6)) AS t(x))", "3"),
+        // Planned anew as a table of the statement.
+        ("WITH t AS (SELECT CAST(2.5 AS INT) AS n) SELECT n, CAST(n + 0.5 AS INT) FROM t", "3|4"),
+        (
+            "SELECT CAST(99999999999999999999999999999999999.5 AS DECIMAL(38, 0))",
+            "100000000000000000000000000000000000",
+        ),
+        // Nothing to round.
+        ("SELECT CAST(7 AS SMALLINT), CAST('7' AS INT), CAST(true AS INT), CAST(7.0 AS INT)", "7|7|1|7"),
+    ] {
+        assert_eq!(one(&session, sql).await, gives, "{sql}");
+    }
+    for sql in ["SELECT CAST(2147483647.5 AS INT)", "SELECT CAST(1e300 AS BIGINT)", "SELECT CAST('2.7' AS INT)"] {
+        error(&session, sql).await;
+    }
+    assert_eq!(one(&session, "SELECT TRY_CAST(2147483647.5 AS INT)").await, "NULL");
+}
