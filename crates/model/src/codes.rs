@@ -14,7 +14,7 @@ pub const CYCLE: &str = "M014";
 pub const READS_ITSELF: &str = "M015";
 /// SQL that does not parse.
 pub const SYNTAX: &str = "M016";
-/// Columns of the result without a name of their own, or two with the same name.
+/// Columns of the result without a name of their own or with an empty one, or two with the same name.
 pub const COLUMN_NAME: &str = "M018";
 /// An incremental model whose new rows do not fit its table.
 pub const SCHEMA_CHANGE: &str = "M019";

@@ -96,6 +96,11 @@ impl CompiledModel {
         let mut seen = BTreeSet::new();
         let mut fields = Vec::with_capacity(schema.fields().len());
         for field in schema.fields() {
+            if field.name().trim().is_empty() {
+                let message = format!("a column of {} has an empty name", self.table);
+                let diagnostic = Diagnostic::error(codes::COLUMN_NAME, message).at(self.span.clone(), "");
+                return Err(diagnostic.hint("give it a name: `… as name`").into());
+            }
             if !seen.insert(field.name().as_str()) {
                 let message = format!("{} has two columns called `{}`", self.table, field.name());
                 let diagnostic = Diagnostic::error(codes::COLUMN_NAME, message).at(self.span.clone(), "");

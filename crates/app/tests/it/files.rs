@@ -74,6 +74,15 @@ fn a_starter_and_every_example_are_valid() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_column_whose_name_is_empty_is_refused() {
+    let project = Project::new(&[("models/gold/nameless.sql", "select 1 as \"\", 2 as b\n")]);
+    let summary = project.run().await;
+    let failure = summary.steps.iter().find_map(|s| s.failure.as_ref()).unwrap();
+    let told = failure.diagnostic.as_ref().unwrap().to_string();
+    assert_eq!(told, "error[M018]: a column of gold.nameless has an empty name");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn words_of_sql_are_names_of_namespaces_tables_and_columns() {
     let project = Project::new(&[
         ("models/lateral/table.sql", "select 1 as \"select\", 2 as \"from\"\n"),
