@@ -13,6 +13,8 @@ use crate::yaml::{At, Entries, Node, Problems, Value, raw};
 
 /// The format of project files that this version writes and reads.
 const FORMAT: u64 = 1;
+/// What two steps at once need to sort on disk: each sort keeps 10 MB for every core to merge with.
+const LEAST_MEMORY_BYTES: u64 = 128 << 20;
 
 raw! {
     /// `polder.yaml`: what the project is called, and where and how it runs.
@@ -27,8 +29,8 @@ raw! {
         vars: Option<Entries<serde_json::Value>>,
         /// Steps that run at once. Default: the number of cores, but at least 2.
         concurrency: Option<At<u64>>,
-        /// Memory that queries and writers may hold before they spill to disk, such as `2GB`. Default: half of the
-        /// machine's memory.
+        /// Memory that queries and writers may hold before they spill to disk, such as `2GB`; at least `128MB`. Default:
+        /// half of the machine's memory.
         memory_limit: Option<At<String>>,
         /// How long history is kept, such as `30d`: time travel and rollback reach back so far. What nothing reaches any
         /// more is deleted at the end of a run, once a day. Default: 30 days.
@@ -142,11 +144,9 @@ fn apply(overrides: Overrides, to: &mut Resolved, problems: &mut Problems<'_>) {
         }
     }
     if let Some(limit) = overrides.memory_limit {
-        match parse_size_bytes(&limit.value).filter(|n| *n > 0) {
-            Some(bytes) => settings.memory_limit_bytes = Some(bytes),
-            None => {
-                problems.push(value_problem(Some(&limit.span), "`memory_limit` is a size, such as `2GB` or `512MB`"))
-            }
+        match memory_limit(&limit) {
+            Ok(bytes) => settings.memory_limit_bytes = Some(bytes),
+            Err(problem) => problems.push(*problem),
         }
     }
     if let Some(retention) = overrides.retention {
@@ -167,6 +167,17 @@ fn apply(overrides: Overrides, to: &mut Resolved, problems: &mut Problems<'_>) {
         if let Some(url) = address.postgres {
             to.addresses.insert(source.value, At { value: url.value, span: source.span });
         }
+    }
+}
+
+fn memory_limit(limit: &At<String>) -> Result<u64, Box<Diagnostic>> {
+    let problem = |message: &str| Box::new(value_problem(Some(&limit.span), message));
+    match parse_size_bytes(&limit.value) {
+        None | Some(0) => Err(problem("`memory_limit` is a size, such as `2GB` or `512MB`")),
+        Some(..LEAST_MEMORY_BYTES) => {
+            Err(problem("`memory_limit` is at least 128MB: with less, queries fail that could have spilled to disk"))
+        }
+        Some(bytes) => Ok(bytes),
     }
 }
 

@@ -122,6 +122,11 @@ fn settings() {
         ),
         ("name: x\nconcurrency: 0", "error[P005]: `concurrency` is a number from 1 to 1024"),
         ("name: x\nconcurrency: many", "error[P005]: `concurrency` takes a whole number, not `many`"),
+        (
+            "name: x\nmemory_limit: 1KB",
+            "error[P005]: `memory_limit` is at least 128MB: with less, queries fail that could have spilled to disk",
+        ),
+        ("name: x\nmemory_limit: 0", "error[P005]: `memory_limit` is a size, such as `2GB` or `512MB`"),
         ("name: x\nmemory_limit: lots", "error[P005]: `memory_limit` is a size, such as `2GB` or `512MB`"),
         ("name: x\nvars: 7", "error[P005]: `vars` takes a mapping, not the number 7"),
         ("name: [x]", "error[P005]: `name` takes text, not a list"),
