@@ -71,6 +71,22 @@ fn stem(file: &str) -> &str {
     file.rsplit_once('.').map_or(file, |(stem, _)| stem)
 }
 
+/// Whether files of a folder may lie in folders below it.
+pub(crate) fn has_folders_below(folder: &str) -> bool {
+    matches!(folder, "models" | "macros" | POLICIES)
+}
+
+/// Whether a file, by its name, is one that belongs into a folder.
+pub(crate) fn belongs(folder: &str, file: &str) -> bool {
+    let ending = file.rsplit_once('.').map_or("", |(_, ending)| ending);
+    match ending {
+        "yaml" | "yml" => folder != "macros",
+        "sql" => !matches!(folder, "sources" | POLICIES),
+        "csv" => LATER.contains(&folder),
+        _ => false,
+    }
+}
+
 /// Readmes and the like lie everywhere.
 fn is_note(file: &str, ending: &str) -> bool {
     // Some editors save `orders.yaml.txt` when they are asked for `orders.yaml`.

@@ -1,6 +1,6 @@
 //! Reading the folder.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use polder_diag::{Diagnostic, Sources, Span};
 
-use super::place::{FOLDERS, Kind, LATER, SETTINGS, folder_meant, is_of_policies, kind_of};
+use super::place::{FOLDERS, Kind, LATER, SETTINGS, belongs, folder_meant, has_folders_below, is_of_policies, kind_of};
 use crate::codes;
 
 /// A file that people write by hand is smaller than this.
@@ -133,17 +133,15 @@ impl Scan<'_> {
     }
 
     fn other_folder(&mut self, path: &Path, name: &str) {
-        let hint = if LATER.contains(&name) {
-            "this version of Polder does not use it".to_owned()
-        } else if let Some(meant) = folder_meant(name) {
-            format!("did you mean `{meant}/`?")
-        } else {
-            return;
-        };
-        if !holds_code(path, name) {
+        let later = LATER.contains(&name);
+        let Some(kind) = folder_meant(name).or(later.then_some(name)) else { return };
+        if !holds_files_of(kind, path) {
             return;
         }
-        let code = if LATER.contains(&name) { codes::UNSUPPORTED } else { codes::STRAY_FILE };
+        let (code, hint) = match later {
+            true => (codes::UNSUPPORTED, "this version of Polder does not use it".to_owned()),
+            false => (codes::STRAY_FILE, format!("did you mean `{kind}/`?")),
+        };
         let folder = format!("{name}/");
         self.problems.push(unread(code, &folder, format!("folder `{folder}` is not read")).hint(hint));
     }
@@ -269,22 +267,25 @@ fn reason(error: &io::Error) -> String {
     }
 }
 
-/// Whether a folder holds what a project is made of, directly or, where it should be that of policies, one folder below.
-fn holds_code(path: &Path, name: &str) -> bool {
-    let names = entries(path).unwrap_or_default();
-    if !is_of_policies(name) {
-        return names.iter().any(|name| is_code(name));
+/// Whether a folder holds what belongs into a folder of this name: directly, or in folders below where files of the kind
+/// may lie there. It is none of ours, and may be as great as it likes; the first folders tell.
+fn holds_files_of(kind: &str, path: &Path) -> bool {
+    const MOST_FOLDERS: usize = 256;
+    let mut open = VecDeque::from([path.to_owned()]);
+    for _ in 0..MOST_FOLDERS {
+        let Some(folder) = open.pop_front() else { break };
+        for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            let Some(name) = name.to_str().filter(|name| !name.starts_with('.')) else { continue };
+            // A link to a folder is none: it may lead back.
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                open.extend(has_folders_below(kind).then(|| entry.path()));
+            } else if belongs(kind, name) {
+                return true;
+            }
+        }
     }
-    let below = names.iter().filter(|n| !n.starts_with('.')).flat_map(|n| entries(&path.join(n)).unwrap_or_default());
-    names.iter().cloned().chain(below).any(|name| is_yaml(&name))
-}
-
-fn is_yaml(name: &str) -> bool {
-    !name.starts_with('.') && (name.ends_with(".yaml") || name.ends_with(".yml"))
-}
-
-fn is_code(name: &str) -> bool {
-    is_yaml(name) || (!name.starts_with('.') && (name.ends_with(".sql") || name.ends_with(".csv")))
+    false
 }
 
 /// Whether a folder looks like a project at all.

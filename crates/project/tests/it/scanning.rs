@@ -151,6 +151,32 @@ fn files_in_the_wrong_place_are_told() {
 }
 
 #[test]
+fn misspelt_folders_are_told_however_deep_their_files_lie() {
+    let told = |path: &str| -> Vec<String> {
+        let (_, problems) = Folder::new(&[(path, "")]).load();
+        problems.into_iter().map(|d| format!("{d} {}", d.hints.join(", "))).collect()
+    };
+    for (path, folder, meant) in [
+        ("model/gold/x.sql", "model", "models"),
+        ("Models/gold/finance/eu/x.sql", "Models", "models"),
+        ("modles/gold/_schema.yml", "modles", "models"),
+        ("marts/gold/x.sql", "marts", "models"),
+        ("macro/dates/x.sql", "macro", "macros"),
+        ("check/a.yaml", "check", "checks"),
+        ("source/x.yaml", "source", "sources"),
+    ] {
+        assert_eq!(
+            told(path),
+            [format!("warning[P014]: folder `{folder}/` is not read did you mean `{meant}/`?")],
+            "{path}"
+        );
+    }
+    for other in ["model/gold/x.py", "tests/fixtures/x.yaml", "data/gold/x.sql", "model/.git/x.sql", "source/x.c"] {
+        assert_eq!(told(other), [""; 0], "{other}");
+    }
+}
+
+#[test]
 fn a_folder_without_a_project() {
     let dir = tempfile::tempdir().unwrap();
     let (_, told) = polder_project::load(dir.path(), &polder_project::Options::default());
