@@ -16,7 +16,7 @@ pub const CONFLICT: &str = "R006";
 pub const UNKNOWN_TABLE: &str = "R007";
 /// What was asked for does not apply: a tag as the target of a run, a branch that exists already, ….
 pub const REFUSED: &str = "R008";
-/// `polder init` into a folder that has a project or other files.
+/// `polder init` into a folder that has a project or other files, or that lies in a project.
 pub const NOT_EMPTY: &str = "R009";
 /// An example that does not exist.
 pub const UNKNOWN_EXAMPLE: &str = "R010";

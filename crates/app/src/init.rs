@@ -70,9 +70,10 @@ pub fn examples() -> Vec<&'static str> {
 /// Writes a project into a folder that has none: a small one of its own, or an example.
 ///
 /// # Errors
-/// A folder with files in it, an example that does not exist, a disk that does not take the files.
+/// A folder with files in it or inside a project, an example that does not exist, a disk that does not take the files.
 pub fn init(folder: &Path, example: Option<&str>) -> Result<Initialised, AppError> {
     refuse_files(folder)?;
+    refuse_nested(folder)?;
     let files: Vec<(String, Vec<u8>)> = match example {
         Some(name) => example_files(name)?,
         None => {
@@ -102,6 +103,24 @@ fn refuse_files(folder: &Path) -> Result<(), AppError> {
             Err(AppError::refused(codes::NOT_EMPTY, message).hint("choose a new folder: polder init DIR"))
         }
     }
+}
+
+/// A project inside another would be found in the place of the outer one by every command that is given below it.
+fn refuse_nested(folder: &Path) -> Result<(), AppError> {
+    let Some(outer) = project_above(folder) else { return Ok(()) };
+    let message = format!("{} lies in the project {}, and a project holds no other", folder.display(), outer.display());
+    Err(AppError::refused(codes::NOT_EMPTY, message).hint("choose a folder outside of it: polder init DIR"))
+}
+
+fn project_above(folder: &Path) -> Option<PathBuf> {
+    let absolute = std::path::absolute(folder).ok()?;
+    // The folder may not be there yet. What is there of the way to it is taken without `..` and links.
+    let there = absolute.ancestors().skip(1).find_map(|above| above.canonicalize().ok())?;
+    let above = match absolute.canonicalize() {
+        Ok(real) => real.parent()?.to_owned(),
+        Err(_) => there,
+    };
+    above.ancestors().find(|above| above.join(polder_project::SETTINGS).is_file()).map(Path::to_owned)
 }
 
 fn example_files(name: &str) -> Result<Vec<(String, Vec<u8>)>, AppError> {

@@ -73,6 +73,18 @@ fn a_starter_and_every_example_are_valid() {
     assert!(told(&error).contains("(did you mean `shop`?)"), "{}", told(&error));
 }
 
+#[test]
+fn a_project_is_not_made_inside_another() {
+    let project = Project::new(&[]);
+    for folder in ["inner", "a/b/c"] {
+        let error = told(&init(&project.file(folder), None).unwrap_err());
+        assert!(error.starts_with("error[R009]: ") && error.contains("lies in the project "), "{error}");
+        assert!(!project.file(folder).exists());
+    }
+    let error = told(&init(&project.file("models/../inner"), Some("shop")).unwrap_err());
+    assert!(error.contains("lies in the project "), "{error}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_column_whose_name_is_empty_is_refused() {
     let project = Project::new(&[("models/gold/nameless.sql", "select 1 as \"\", 2 as b\n")]);
