@@ -20,3 +20,5 @@ pub const REFUSED: &str = "R008";
 pub const NOT_EMPTY: &str = "R009";
 /// An example that does not exist.
 pub const UNKNOWN_EXAMPLE: &str = "R010";
+/// A role that no policy names.
+pub const UNKNOWN_ROLE: &str = "R011";

@@ -1,12 +1,14 @@
 //! SQL for a person: sessions.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
+use polder_base::nearest;
 use polder_diag::{Diagnostic, Sources};
 use polder_sql::{Limits, Principal, QueryResult, Session, SessionOptions, SqlError};
 
 use crate::app::has_errors;
-use crate::{App, AppError, Problems};
+use crate::{App, AppError, Problems, codes};
 
 /// What a session is opened with.
 #[derive(Debug, Clone, Default)]
@@ -65,6 +67,33 @@ impl App {
         }
         problems.diagnostics = found;
         problems
+    }
+}
+
+impl App {
+    /// What is probably not meant so about a session that opens all the same: a role that no policy names, a mask that
+    /// hides nothing.
+    ///
+    /// # Errors
+    /// Tables whose columns cannot be read.
+    pub async fn session_warnings(&self, session: &SqlSession) -> Result<Problems, AppError> {
+        let mut diagnostics = self.unknown_roles(&session.session.options().principal.roles);
+        diagnostics.extend(session.session.policy_warnings().await?);
+        Ok(Problems { diagnostics, sources: session.files.clone() })
+    }
+
+    /// Whoever asks with a role that is spelled wrong sees what everybody does, and takes it for what the role sees.
+    fn unknown_roles(&self, roles: &[String]) -> Vec<Diagnostic> {
+        let policies = &self.loaded.project.policies;
+        let known: BTreeSet<&str> =
+            policies.iter().flat_map(|p| p.principals.iter().chain(&p.except)).map(String::as_str).collect();
+        let unknown = roles.iter().filter(|role| !policies.is_empty() && !known.contains(role.as_str()));
+        let warning = |role: &String| {
+            let diagnostic = Diagnostic::warning(codes::UNKNOWN_ROLE, format!("no policy names the role `{role}`"));
+            let near = nearest(role, known.iter().copied().filter(|name| *name != "*"));
+            near.iter().fold(diagnostic, |d, near| d.hint(format!("did you mean `{near}`?")))
+        };
+        unknown.map(warning).collect()
     }
 }
 

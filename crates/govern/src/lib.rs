@@ -11,5 +11,5 @@ mod principal;
 pub use bindings::Bindings;
 pub use decision::{Decision, RowFilter};
 pub use polder_project::{Mask, Policy, PolicyPlaces};
-pub use policies::Policies;
+pub use policies::{BroadMasks, Policies};
 pub use principal::Principal;

@@ -115,7 +115,34 @@ impl Policies {
     }
 }
 
+/// A policy that hides columns of many tables, wherever there are such columns.
+#[derive(Debug, Clone, Copy)]
+pub struct BroadMasks<'a> {
+    pub policy: &'a Policy,
+    pattern: &'a Pattern,
+}
+
+impl BroadMasks<'_> {
+    pub fn cover(&self, name: &TableName) -> bool {
+        self.pattern.matches(name)
+    }
+
+    /// The namespace of the tables. `None`: the policy is for all.
+    pub fn namespace(&self) -> Option<&str> {
+        match self.pattern {
+            Pattern::Namespace(namespace) => Some(namespace),
+            Pattern::Table(_) | Pattern::All => None,
+        }
+    }
+}
+
 impl Policies {
+    /// The policies that hide columns of many tables.
+    pub fn broad_masks(&self) -> impl Iterator<Item = BroadMasks<'_>> {
+        let broad = |rule: &&Rule| !rule.policy.masks.is_empty() && !matches!(rule.pattern, Pattern::Table(_));
+        self.rules.iter().filter(broad).map(|Rule { pattern, policy }| BroadMasks { policy, pattern })
+    }
+
     /// `quarantine.t` holds records that `bronze.t` rejected, as they came: no filter or mask fits them. So whoever may
     /// not see all of the one may see nothing of the other.
     fn quarantined(&self, principal: &Principal, name: &TableName) -> Option<Span> {

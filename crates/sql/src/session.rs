@@ -12,6 +12,7 @@ use datafusion::prelude::SessionConfig;
 use datafusion::sql::sqlparser::ast::{Query, Statement};
 use polder_base::Timestamp;
 use polder_catalog::CommitId;
+use polder_diag::Diagnostic;
 use polder_govern::Principal;
 use tokio::time::Instant;
 
@@ -176,6 +177,14 @@ impl Session {
     /// Runs a physical plan, one stream for each of its partitions.
     pub fn execute(&self, plan: &Arc<dyn ExecutionPlan>) -> Result<Vec<SendableRecordBatchStream>> {
         Ok(execute_stream_partitioned(Arc::clone(plan), self.core.state()?.task_ctx())?)
+    }
+
+    /// Warnings about policies that open the session all the same: masks that hide nothing of what it shows.
+    ///
+    /// # Errors
+    /// Tables whose columns cannot be read.
+    pub async fn policy_warnings(&self) -> Result<Vec<Diagnostic>> {
+        self.core.engine.governance().idle_masks(self.core.engine.catalog(), &self.core.at).await
     }
 
     /// The settings of statements, for those who build physical plans of their own.

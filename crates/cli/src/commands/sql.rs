@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 use super::context::{Context, end, now, on_signals, runtime};
 use super::show;
 use crate::args::{RowFormat, Sql};
-use crate::failure::{Exit, Failure};
+use crate::failure::{Exit, Failure, told};
 use crate::human;
 use crate::prompt::{Input, Prompt};
 use crate::rows::{Grid, GridOptions, RowSink, format_of, texts};
@@ -28,6 +28,10 @@ pub fn sql(cx: Context<'_>, arguments: &Sql) -> Result<Exit, Failure> {
     let app = runtime.block_on(cx.open(&cx.options()))?;
     let options = session_options(arguments);
     let session = runtime.block_on(app.session(&options))?;
+    let warnings = runtime.block_on(app.session_warnings(&session))?;
+    if !warnings.diagnostics.is_empty() {
+        terminal::note(&told(&warnings, cx.terminal.paint_err()));
+    }
     let mut asker = Asker::new(cx.terminal, session, arguments)?;
     let result = match script {
         Some(script) => asker.all(&script),

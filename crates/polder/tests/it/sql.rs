@@ -87,6 +87,39 @@ fn analysts_see_what_policies_leave() {
 }
 
 #[test]
+fn a_role_that_no_policy_names_is_told() {
+    let project = one();
+    let ask =
+        |role: &str| project.polder(&["sql", "--as", role, "--format", "csv", "select count(*) as n from gold.fruit"]);
+    assert_eq!(ask("role:analyst").ends_with(0).err, "", "there are no policies");
+    project.write("policies/p.yaml", "table: gold.fruit\nfor: [analysts]\nexcept: [boss]\nfilter: price > 1\n");
+    for role in ["role:analysts", "role:boss", "ada"] {
+        assert_eq!(ask(role).ends_with(0).err, "", "{role}");
+    }
+    let done = ask("role:analyst").ends_with(0).says("n\n2\n");
+    assert_eq!(done.err, "warning[R011]: no policy names the role `analyst`\n  = hint: did you mean `analysts`?\n");
+    assert_eq!(ask("role:x").ends_with(0).err, "warning[R011]: no policy names the role `x`\n");
+}
+
+#[test]
+fn a_mask_that_hides_nothing_is_told() {
+    let project = one();
+    let ask =
+        || project.polder(&["sql", "--format", "csv", "select name from gold.fruit order by 1 limit 1"]).ends_with(0);
+    project.write("policies/p.yaml", "table: gold.*\nmask: { Name: null, id: null }\n");
+    let done = ask();
+    assert_eq!((done.out.as_str(), done.err.as_str()), ("name\n\"\"\n", ""));
+    for table in ["gold.*", "'*'"] {
+        project.write("policies/p.yaml", &format!("table: {table}\nmask:\n  nmae: null\n"));
+        let done = ask();
+        assert_eq!(done.out, "name\napple\n");
+        assert!(done.err.contains("warning[S022]: the mask of `nmae` hides nothing"), "{}", done.err);
+        assert!(done.err.contains("policies/p.yaml:3:3"), "{}", done.err);
+        assert!(done.err.contains("did you mean `name`?"), "{}", done.err);
+    }
+}
+
+#[test]
 fn a_policy_that_is_not_read_shows_nothing() {
     let project = one();
     project.write("policies/fruit.json", "[]");

@@ -3,9 +3,11 @@
 use parking_lot::RwLock;
 use polder_base::TableName;
 use polder_catalog::{Catalog, CommitId, Entry, EntryKey, MAIN};
+use polder_diag::Diagnostic;
 use polder_govern::{Bindings, Decision, Policies, Principal};
 use polder_store::{Batch, Space};
 
+use super::idle::idle_masks;
 use crate::Result;
 
 /// Keys of the state store that hold bindings: this, the table's UUID, `/`, the name that a policy knew it by.
@@ -43,6 +45,11 @@ impl Governance {
     /// Whether any policy, of whatever table, is for a principal.
     pub(crate) fn binds(&self, principal: &Principal) -> bool {
         self.policies.bind(principal)
+    }
+
+    /// A warning for each mask of many tables that hides nothing at a commit.
+    pub(crate) async fn idle_masks(&self, catalog: &Catalog, at: &CommitId) -> Result<Vec<Diagnostic>> {
+        idle_masks(&self.policies, catalog, at).await
     }
 
     /// Binds the tables that policies name on `main` by their UUIDs, for good: a table that is renamed, or shown under

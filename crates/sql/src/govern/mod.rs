@@ -9,6 +9,7 @@ mod apply;
 mod barrier;
 mod governance;
 mod harmless;
+mod idle;
 mod table;
 
 pub(crate) use apply::apply;

@@ -10,6 +10,7 @@ mod lake;
 mod records;
 mod wanted;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -75,6 +76,14 @@ pub fn system_tables() -> impl Iterator<Item = TableName> {
 /// Whether a table is one of those.
 pub fn is_system_table(table: &TableName) -> bool {
     TABLES.iter().any(|(namespace, name, _)| table.namespace == *namespace && table.name == *name)
+}
+
+/// Their columns.
+pub(crate) fn columns() -> impl Iterator<Item = (TableName, BTreeSet<String>)> {
+    TABLES.iter().filter_map(|(namespace, name, kind)| {
+        let schema = kind.schema().ok()?;
+        Some((TableName::new(*namespace, *name), schema.fields().iter().map(|field| field.name().clone()).collect()))
+    })
 }
 
 /// The tables of a namespace.
