@@ -10,7 +10,7 @@ help: ## This list
 
 demo: ## Build Polder and run its main job on several million generated records and a real PostgreSQL
 	@sh tools/setup.sh --server
-	@$(PYTHON) tools/demo.py
+	@$(PYTHON) tools/demo.py $(ARGS)
 
 test: ## Run every test; installs what they need where it may
 	@sh tools/setup.sh
