@@ -133,7 +133,10 @@ impl From<StoreError> for AppError {
 
 impl From<TableError> for AppError {
     fn from(error: TableError) -> Self {
-        Self::Environment(error.to_string())
+        match error {
+            TableError::Store(error) => error.into(),
+            other => Self::Environment(other.to_string()),
+        }
     }
 }
 

@@ -158,6 +158,7 @@ fn a_data_file_that_is_gone_or_damaged() {
     };
     std::fs::remove_file(&path).unwrap();
     refused(&["bronze/t-", ".parquet does not exist"]);
+    project.polder(&["sql", "select sum(a) from bronze.t"]).complains("does not exist, although the catalog names it");
     std::fs::write(&path, &whole[..30]).unwrap();
     refused(&["bronze/t-", ".parquet is damaged"]);
     // Brought back, all is as it was.
