@@ -279,7 +279,9 @@ impl App {
             // Says what was perhaps meant, where that can be said.
             self.catalog.resolve(name).await?;
             let message = format!("`{name}` is no branch and no tag");
-            return Err(AppError::refused(codes::UNKNOWN_REF, message).hint(format!("polder branch {name}")));
+            return Err(
+                AppError::refused(codes::UNKNOWN_REF, message).hint(format!("polder branch NAME --from {name}"))
+            );
         }
         self.home.set_current_ref(name)?;
         self.shown(name).await

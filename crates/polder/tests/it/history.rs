@@ -160,6 +160,17 @@ fn git_words_say_what_happened() {
     project.polder(&["log", "nowhere"]).ends_with(1).complains("there is no ref `nowhere`");
 }
 
+/// What a hint says can be typed.
+#[test]
+fn a_commit_is_worked_on_as_a_branch() {
+    let project = counter();
+    step(&project, 2);
+    project.polder(&["switch", "main~1"]).ends_with(1).complains("polder branch NAME --from main~1");
+    project.polder(&["branch", "before", "--from", "main~1"]).ends_with(0);
+    project.polder(&["switch", "before"]).ends_with(0);
+    assert_eq!(project.number_at("before", COUNT), 1);
+}
+
 #[test]
 fn an_empty_project_answers_too() {
     let project = Project::of(&[("polder.yaml", "name: empty\n")]);
