@@ -73,7 +73,8 @@ pub struct RefRow {
     /// `branch` or `tag`.
     pub kind: &'static str,
     pub commit: CommitId,
-    pub at: Timestamp,
+    /// Of its commit; the empty catalog, the same everywhere, has none.
+    pub at: Option<Timestamp>,
     pub current: bool,
     pub expires: Option<Timestamp>,
 }
@@ -388,6 +389,7 @@ fn ref_row(info: RefInfo, at: Timestamp, current: &str) -> RefRow {
         RefKind::Branch => "branch",
         RefKind::Tag => "tag",
     };
+    let at = Some(at).filter(|at| at.micros() != 0);
     RefRow { current: info.name == current, name: info.name, kind, commit: info.commit, at, expires: info.expires }
 }
 

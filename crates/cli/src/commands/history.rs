@@ -252,7 +252,8 @@ async fn list(cx: Context<'_>, app: &App, kind: &str, format: Format) -> Result<
         let mark = if r.current { "*" } else { " " };
         let name = pad_right(&r.name, names);
         let expires = r.expires.map(|at| format!("  until {}", human::moment(at, now))).unwrap_or_default();
-        let rest = format!("{}  {}{expires}", short(&r.commit.0), human::moment(r.at, now));
+        let at = r.at.map(|at| format!("  {}", human::moment(at, now))).unwrap_or_default();
+        let rest = format!("{}{at}{expires}", short(&r.commit.0));
         terminal::line(&format!("{mark} {}  {}", paint.style(NAME, &name), paint.style(DIM, &rest)));
     }
     Ok(())

@@ -174,6 +174,9 @@ fn a_commit_is_worked_on_as_a_branch() {
 #[test]
 fn an_empty_project_answers_too() {
     let project = Project::of(&[("polder.yaml", "name: empty\n")]);
+    let done = project.polder(&["branch"]).ends_with(0);
+    assert!(!done.out.contains("1970"), "{}", done.out);
+    assert_eq!(project.ask("select created from system.refs"), [serde_json::json!({"created": null})]);
     project.polder(&["status"]).ends_with(0).says("empty on main: the empty catalog").says("0 tables, 0 views");
     project.polder(&["log"]).ends_with(0).says("Empty catalog");
     project.polder(&["run"]).ends_with(1).complains("there is nothing to run");
