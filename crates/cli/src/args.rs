@@ -317,6 +317,9 @@ pub struct Merge {
     /// The branch that takes them; the current ref unless given.
     #[arg(long, value_name = "REF")]
     pub into: Option<String>,
+    /// Also the branch of a run that was held, has failed or is not at its end: past its checks.
+    #[arg(long)]
+    pub unchecked: bool,
 }
 
 #[derive(Debug, Args)]

@@ -72,6 +72,13 @@ impl RunRecord {
         format!("{:020}", run.0)
     }
 
+    /// Why it ended as it did, without the word that its branch stays: for whoever names the branch himself.
+    pub fn cause(&self) -> Option<&str> {
+        let stays = format!("; {} stays to look at", self.branch);
+        let reason = self.reason.as_deref().filter(|_| self.status != RunStatus::Cancelled)?;
+        Some(reason.strip_suffix(&stays).unwrap_or(reason))
+    }
+
     /// From when to when; up to `now` while it goes on.
     pub fn elapsed_ms(&self, now: Timestamp) -> u64 {
         millis(self.finished.unwrap_or(now).since(self.started))

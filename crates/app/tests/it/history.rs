@@ -73,7 +73,7 @@ async fn branches_are_made_looked_at_merged_and_removed() {
         async move { row(&app, at, "select count(*) from silver.orders").await }
     };
     assert_eq!((rows("main").await, rows("dev").await, rows("v1").await), ("3".into(), "5".into(), "3".into()));
-    app.merge("dev", Some("main")).await.unwrap();
+    app.merge("dev", Some("main"), false).await.unwrap();
     assert_eq!(rows("main").await, "5");
 
     let refuse = |text: String, want: &str| assert!(text.contains(want), "{text}");

@@ -157,7 +157,7 @@ async fn what_a_branch_computed_is_computed_nowhere_else() {
     app.create_branch("pr-2", Some("main")).await.unwrap();
     project.write("models/gold/by_customer.sql", "select customer, 1 as one from silver.orders group by customer\n");
     project.run_with(&RunRequest { target: Some("pr-2".to_owned()), ..RunRequest::default() }).await;
-    app.merge("pr-2", Some("main")).await.unwrap();
+    app.merge("pr-2", Some("main"), false).await.unwrap();
     let after_merge = project.publish().await;
     assert!(after_merge.steps.iter().all(|s| s.status == StepStatus::Unchanged), "{:?}", statuses(&after_merge));
 }

@@ -70,10 +70,8 @@ fn open_text(open: &OpenRun, paint: Paint) -> String {
         other => ("is", other.as_str(), BAD),
     };
     let mut out = format!("\nrun {} {verb} {}", record.id, paint.style(style, word));
-    if let Some(reason) = record.reason.as_deref().filter(|_| record.status != RunStatus::Cancelled) {
-        // The branch to look at has a line of its own here.
-        let branch = format!("; {} stays to look at", record.branch);
-        out += &format!(": {}", reason.strip_suffix(&branch).unwrap_or(reason));
+    if let Some(reason) = record.cause() {
+        out += &format!(": {reason}");
     }
     out += &format!("\n  look      {}\n", paint.style(BOLD, &format!("polder sql --ref {}", record.branch)));
     if !executed && !record.stale {
@@ -285,7 +283,7 @@ pub fn switch(cx: Context<'_>, arguments: &Switch) -> Result<Exit, Failure> {
 
 pub fn merge(cx: Context<'_>, arguments: &Merge) -> Result<Exit, Failure> {
     cx.with_app(&cx.options(), async |app| {
-        let moved = app.merge(&arguments.from, arguments.into.as_deref()).await?;
+        let moved = app.merge(&arguments.from, arguments.into.as_deref(), arguments.unchecked).await?;
         let name = cx.terminal.paint().style(NAME, &moved.branch);
         terminal::line(&match moved.before == moved.after {
             true => format!("{name} has all of {} already", arguments.from),

@@ -172,6 +172,23 @@ fn a_commit_is_worked_on_as_a_branch() {
 }
 
 #[test]
+fn a_run_that_is_held_is_not_merged_by_the_way() {
+    let project = counter();
+    project.write("checks/steps.yaml", "table: gold.steps\nchecks:\n  - holds: n < 2\n  - row_count: { max: 1 }\n");
+    project.write("models/gold/steps.sql", "select * from generate_series(1, 2) as t(n)\n");
+    project.polder(&["run"]).ends_with(1).says("HELD.");
+    project
+        .polder(&["merge", "run/2"])
+        .ends_with(1)
+        .complains("run 2 is held: n < 2 on gold.steps does not hold, and 1 more")
+        .complains("polder run --resume 2")
+        .complains("polder merge run/2 --unchecked");
+    assert_eq!(project.number(COUNT), 1);
+    project.polder(&["merge", "run/2", "--unchecked"]).ends_with(0).says("merged run/2 into main: ");
+    assert_eq!(project.number(COUNT), 2);
+}
+
+#[test]
 fn an_empty_project_answers_too() {
     let project = Project::of(&[("polder.yaml", "name: empty\n")]);
     let done = project.polder(&["branch"]).ends_with(0);
