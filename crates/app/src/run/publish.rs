@@ -36,12 +36,10 @@ enum Checked {
     Ends(Ending),
 }
 
-/// Whether a view reads one of the tables. One that can no longer be planned does: its checks say what is wrong.
-async fn reads_any(session: &Session, view: &TableName, tables: &BTreeSet<&TableName>) -> bool {
-    match session.plan(&format!("SELECT * FROM {}", view.sql())).await {
-        Ok(plan) => scanned_tables(&plan).iter().any(|scanned| tables.contains(&scanned.name)),
-        Err(_) => true,
-    }
+/// The tables that a view reads, also through others; `None`: it can no longer be planned.
+pub(crate) async fn scanned_by(session: &Session, view: &TableName) -> Option<BTreeSet<TableName>> {
+    let plan = session.plan(&format!("SELECT * FROM {}", view.sql())).await.ok()?;
+    Some(scanned_tables(&plan).into_iter().map(|scanned| scanned.name).collect())
 }
 
 impl Conductor {
@@ -157,18 +155,18 @@ impl Conductor {
         let options = SessionOptions::system(prepared.target.as_str(), self.record.run_time);
         let session = self.app.engine.session_at(prepared.commit.clone(), options).await?;
         let relations = self.app.relations(&prepared.commit).await?;
-        let mut concerned = Vec::new();
-        for set in checks {
-            let tables = set.tables();
-            let mut reads = tables.iter().any(|table| changed.contains(table));
-            for view in tables.iter().filter(|table| relations.get(*table) == Some(&RelationKind::View)) {
-                reads = reads || reads_any(&session, view, changed).await;
-            }
-            if reads {
-                concerned.push(Arc::clone(set));
+        let looked_at: BTreeSet<TableName> = checks.iter().flat_map(|set| set.tables()).collect();
+        // Many checks look at one view: whether it reads a changed table is found out once.
+        let mut moved: BTreeSet<&TableName> = looked_at.iter().filter(|table| changed.contains(table)).collect();
+        for view in looked_at.iter().filter(|table| relations.get(*table) == Some(&RelationKind::View)) {
+            // Of a view that can no longer be planned, its checks say what is wrong.
+            let reads = scanned_by(&session, view).await;
+            if reads.is_none_or(|tables| tables.iter().any(|table| changed.contains(table))) {
+                moved.insert(view);
             }
         }
-        Ok(concerned)
+        let concerned = checks.iter().filter(|set| set.tables().iter().any(|table| moved.contains(table)));
+        Ok(concerned.cloned().collect())
     }
 
     /// From now on the run stands on another commit: resuming must start from that one.
