@@ -124,7 +124,9 @@ impl<'a> Relations<'a> {
         match schema {
             Some(schema) => {
                 let table = TableName::new(schema, name);
-                if self.known(&table) {
+                // What a source rejects is filled with its table, and read after it.
+                let rejected = || Tables::rejected_from(&table).is_some_and(|source| self.known(&source));
+                if self.known(&table) || rejected() {
                     Resolved::Table(table)
                 } else if Tables::is_builtin(&table) || self.tables.is_doubtful(&table) {
                     Resolved::Elsewhere

@@ -69,3 +69,22 @@ fn an_environment_that_is_not_there_is_a_mistake() {
     let project = Project::of(&[("polder.yaml", "name: good\nenvironments:\n  dev: { home: .dev }\n")]);
     project.polder(&["validate", "--env", "dve"]).ends_with(2).complains("dev");
 }
+fn what_a_source_rejects_is_read_after_the_source() {
+    let project = Project::of(&[
+        ("polder.yaml", "name: rejected\n"),
+        ("sources/orders.yaml", "files: data/*.csv\nmax_rejected: 10\ncolumns: { id: bigint }\n"),
+        ("data/1.csv", "id\n1\nx\n"),
+        ("models/gold/a_count.sql", "select count(*) as n from quarantine.orders\n"),
+    ]);
+    let plan: serde_json::Value =
+        serde_json::from_str(&project.polder(&["plan", "--format", "json"]).ends_with(0).out).unwrap();
+    let steps: Vec<&str> =
+        plan["steps"].as_array().unwrap().iter().filter_map(|s| s["step"]["resource"].as_str()).collect();
+    assert_eq!(steps, ["bronze.orders", "gold.a_count"]);
+    project.polder(&["run"]).ends_with(0);
+    assert_eq!(project.number("select n from gold.a_count"), 1);
+    project.write("data/2.csv", "id\n2\ny\nz\n");
+    project.polder(&["run"]).ends_with(0);
+    assert_eq!(project.number("select n from gold.a_count"), 3);
+    project.polder(&["run", "+gold.a_count"]).ends_with(0).says("bronze.orders");
+}
