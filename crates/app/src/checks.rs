@@ -125,6 +125,7 @@ impl App {
             run_time: record.run_time,
             author: self.author(),
         };
+        sink.sources(&self.loaded.project.files);
         sink.event(&Event::RunStarted {
             run: record.id,
             kind: record.kind,

@@ -9,6 +9,7 @@ pub use lines::Lines;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use polder_diag::Sources;
 use polder_run::{Event, EventSink, Progress, StepKey};
 use serde_json::Value;
 
@@ -63,6 +64,10 @@ impl Report for TextEvents {
 }
 
 impl EventSink for TextEvents {
+    fn sources(&self, sources: &Sources) {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner).know(sources.clone());
+    }
+
     fn event(&self, event: &Event) {
         let text = self.lines.lock().unwrap_or_else(PoisonError::into_inner).event(event);
         let Some(bars) = &self.bars else { return terminal::print(&text) };

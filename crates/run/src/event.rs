@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use polder_base::{RunId, Timestamp};
+use polder_diag::Sources;
 use serde::{Deserialize, Serialize};
 
 use crate::{Progress, StepFailure, StepKey, StepReport};
@@ -181,6 +182,9 @@ pub enum Event {
 /// Who is told what happens. Called in order, from one task at a time for each step; what it is told is durable.
 pub trait EventSink: Send + Sync {
     fn event(&self, event: &Event);
+
+    /// The files that diagnostics of steps point into. Told before anything else.
+    fn sources(&self, _sources: &Sources) {}
 
     /// A step starts, and its progress can be read here until it is finished.
     fn progress(&self, _step: &StepKey, _progress: &Arc<Progress>) {}

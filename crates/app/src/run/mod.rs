@@ -275,6 +275,7 @@ struct Conductor {
 
 impl Conductor {
     async fn conduct(mut self, graph: Graph<Work>, cancel: &CancellationToken) -> Result<RunSummary, AppError> {
+        self.sink.sources(&self.loaded.project.files);
         self.sink.event(&Event::RunStarted {
             run: self.record.id,
             kind: RunKind::Run,

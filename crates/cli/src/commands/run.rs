@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use polder_app::{App, CheckSummary, RunRequest, RunSummary, Shown};
 use polder_base::{RunId, Timestamp};
-use polder_diag::{Sources, render_text};
-use polder_run::{CheckFailure, EventSink, RunStatus, StepKind, StepRecord};
+use polder_run::{CheckFailure, EventSink, FailureKind, RunStatus, StepKind, StepRecord};
 
 use super::context::{Context, cancelled_by_signal, now};
 use crate::args::{Check, Format, Run};
@@ -77,12 +76,10 @@ fn report(terminal: Terminal, format: Format) -> Arc<dyn Report> {
     }
 }
 
-/// What stands below the steps: what is wrong with files, what became of the target, what to type next.
+/// What stands below the steps, which have told what went wrong: what became of the target, what to type next.
 fn ending(summary: &RunSummary, paint: Paint, now: Timestamp) -> String {
     let record = &summary.record;
     let mut out = String::from("\n");
-    let problems = diagnostics(&summary.steps, &summary.sources, paint);
-    out += &problems;
     let time = human::elapsed(summary.elapsed_ms);
     if record.status == RunStatus::Published {
         out += &format!("{}\n{}\n", published(summary, paint, now), paint.style(DIM, &time));
@@ -99,11 +96,10 @@ fn ending(summary: &RunSummary, paint: Paint, now: Timestamp) -> String {
         paint.style(style, word),
         shown(&summary.shown, now, "it is empty")
     );
-    if record.status == RunStatus::Failed
-        && problems.is_empty()
-        && let Some(reason) = &record.reason
-    {
-        out += &format!("  {reason}\n");
+    let failed = failed_steps(&summary.steps);
+    match &record.reason {
+        Some(reason) if record.status == RunStatus::Failed && failed.is_empty() => out += &format!("  {reason}\n"),
+        _ => out += &failed,
     }
     let mut look = vec![format!("polder sql --ref {}", record.branch)];
     look.extend(queries(&summary.steps, &record.branch, record.id));
@@ -143,7 +139,6 @@ fn published(summary: &RunSummary, paint: Paint, now: Timestamp) -> String {
 fn check_ending(summary: &CheckSummary, paint: Paint) -> String {
     let mut out = String::from("\n");
     let record = &summary.record;
-    out += &diagnostics(&summary.steps, &summary.sources, paint);
     let (passed, failed, warned) = (summary.passed(), summary.failed("error"), summary.failed("warn"));
     let all = human::counted((passed + failed + warned) as u64, "check");
     let warned = if warned == 0 { String::new() } else { format!(" {} warned.", human::count(warned as u64)) };
@@ -158,6 +153,7 @@ fn check_ending(summary: &CheckSummary, paint: Paint) -> String {
             let word = if status == RunStatus::Cancelled { ("CANCELLED.", WARN) } else { ("FAILED.", BAD) };
             let failed = human::count(failed as u64);
             out += &format!("{} {failed} of {all} of {target} do not hold.{warned}\n", paint.style(word.1, word.0));
+            out += &failed_steps(&summary.steps);
             out += &hints("look", &queries(&summary.steps, target, record.id), paint);
             out += &paint.style(DIM, &format!("{time} · exit {}", summary.exit_code()));
         }
@@ -198,10 +194,11 @@ fn quoted(statement: &str) -> String {
     }
 }
 
-/// What is wrong with the files or data of failed steps, each with an empty line after it.
-fn diagnostics(steps: &[StepRecord], sources: &Sources, paint: Paint) -> String {
-    let failures = steps.iter().filter_map(|s| s.failure.as_ref()?.diagnostic.as_deref());
-    failures.map(|d| render_text(d, sources, paint.0) + "\n").collect()
+/// The steps that did not come to their end, above which many others may stand.
+fn failed_steps(steps: &[StepRecord]) -> String {
+    let failed = steps.iter().filter(|s| s.failure.as_ref().is_some_and(|f| f.kind != FailureKind::Check));
+    let names: Vec<String> = failed.map(|s| s.step.to_string()).collect();
+    if names.is_empty() { String::new() } else { format!("  {:<8}  {}\n", "failed", names.join(", ")) }
 }
 
 /// `run 11, yesterday 06:00`

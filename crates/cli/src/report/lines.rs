@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use polder_run::{CheckFailure, Event, RunKind, StepKey, StepKind, StepReport, StepStatus};
+use polder_diag::{Diagnostic, Sources, render_text};
+use polder_run::{CheckFailure, Event, RunKind, StepFailure, StepKey, StepKind, StepReport, StepStatus};
 
 use crate::human;
 use crate::terminal::{BAD, BOLD, DIM, GOOD, Paint, WARN};
@@ -33,11 +34,19 @@ pub struct Lines {
     begun: BTreeSet<StepKey>,
     /// Steps that a cancel came before.
     unbegun: u64,
+    /// What diagnostics point into.
+    sources: Sources,
 }
 
 impl Lines {
     pub fn new(paint: Paint, width: usize) -> Self {
-        Self { paint, width: width.min(100), names: 20, begun: BTreeSet::new(), unbegun: 0 }
+        let sources = Sources::default();
+        Self { paint, width: width.min(100), names: 20, begun: BTreeSet::new(), unbegun: 0, sources }
+    }
+
+    /// Takes the files that diagnostics of steps point into.
+    pub fn know(&mut self, sources: Sources) {
+        self.sources = sources;
     }
 
     /// The lines of an event, each with its end; empty where an event has none.
@@ -60,8 +69,7 @@ impl Lines {
                 String::new()
             }
             Event::StepFinished { step, status, report, failure, elapsed_ms, resumed, .. } => {
-                let failure = failure.as_ref().map(|f| f.message.as_str());
-                self.step(step, *status, report, failure, if *resumed { None } else { Some(*elapsed_ms) })
+                self.step(step, *status, report, failure.as_deref(), if *resumed { None } else { Some(*elapsed_ms) })
             }
             Event::StepRetried { step, reason, wait_ms, attempt, .. } => {
                 let wait = human::elapsed(*wait_ms);
@@ -85,7 +93,7 @@ impl Lines {
         step: &StepKey,
         status: StepStatus,
         report: &StepReport,
-        failure: Option<&str>,
+        failure: Option<&StepFailure>,
         elapsed_ms: Option<u64>,
     ) -> String {
         let mut out = String::new();
@@ -105,8 +113,11 @@ impl Lines {
         let detail = self.detail(step, status, report);
         let time = elapsed_ms.filter(|_| matches!(status, StepStatus::Done | StepStatus::Warned | StepStatus::Failed));
         out += &self.line(symbol, style, step, &detail, time);
-        if let Some(message) = failure {
-            out += &self.below(message, "");
+        if let Some(failure) = failure {
+            out += &match &failure.diagnostic {
+                Some(diagnostic) => self.diagnostic(diagnostic),
+                None => self.below(&failure.message, ""),
+            };
         }
         if report.rejected > 0 {
             let table = step.resource.rsplit('.').next().unwrap_or(&step.resource);
@@ -114,6 +125,12 @@ impl Lines {
             out += &self.paint.style(WARN, &self.below(&rejected, ""));
         }
         out
+    }
+
+    /// What is wrong with the files or the data of a step, in full: it is told here, once.
+    fn diagnostic(&self, diagnostic: &Diagnostic) -> String {
+        let text = render_text(diagnostic, &self.sources, self.paint.0);
+        text.trim_end().lines().map(|line| format!("   {line}").trim_end().to_owned() + "\n").collect()
     }
 
     /// What a step did, in a few words.
@@ -263,7 +280,7 @@ fn wrap(text: &str, room: usize) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use polder_base::{RunId, Timestamp};
-    use polder_run::{CheckPassed, StepFailure};
+    use polder_run::CheckPassed;
 
     use super::*;
 

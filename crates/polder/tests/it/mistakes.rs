@@ -69,6 +69,24 @@ fn an_environment_that_is_not_there_is_a_mistake() {
     let project = Project::of(&[("polder.yaml", "name: good\nenvironments:\n  dev: { home: .dev }\n")]);
     project.polder(&["validate", "--env", "dve"]).ends_with(2).complains("dev");
 }
+
+/// What stops a step is told where it stopped, in full, and not again.
+#[test]
+fn a_failed_step_is_told_once() {
+    let project = Project::of(&[
+        ("polder.yaml", "name: once\n"),
+        ("models/gold/first.sql", "select 1 as one\n"),
+        ("models/gold/wrong.sql", "select 1 / (one - 1) as x\nfrom gold.first\n"),
+        ("models/gold/unread.sql", "select x from gold.wrong\n"),
+    ]);
+    let done = project.polder(&["run"]).ends_with(1).says("FAILED. main is unchanged");
+    assert_eq!(done.out.matches("division by zero").count(), 1, "{}", done.out);
+    let (step, told) = (done.out.find("✗ model   gold.wrong"), done.out.find("--> models/gold/wrong.sql"));
+    assert!(step < told && told < done.out.find("– model   gold.unread"), "{}", done.out);
+    done.says("  failed    model gold.wrong\n").says("polder run --resume 1");
+}
+
+#[test]
 fn what_a_source_rejects_is_read_after_the_source() {
     let project = Project::of(&[
         ("polder.yaml", "name: rejected\n"),
