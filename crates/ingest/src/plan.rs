@@ -228,6 +228,11 @@ fn decide(
     }
     let found = column.evidence.data_type().unwrap_or(DataType::Utf8);
     let problem = changed(stream, column, &has, &found);
+    let problem = match column.evidence {
+        Evidence::Exact(_) => problem,
+        // Found by reading a sample: the person knows better what comes.
+        Evidence::Text(_) | Evidence::Json(_) => problem.hint(declared_as(&column.name, &found)),
+    };
     Err(Box::new(match column.evidence.example(&has) {
         Some(example) => problem.hint(example),
         None => problem,
@@ -255,6 +260,11 @@ fn merged(has: &DataType, found: &DataType, strict: bool) -> Option<DataType> {
         _ if strict && !same_type(found, has) && !widens(found, has) => None,
         _ => Some(has.clone()),
     }
+}
+
+fn declared_as(column: &str, data_type: &DataType) -> String {
+    let data_type = sql_type(data_type);
+    format!("what is declared wins: `columns: {{ {column}: {data_type} }}`, with `--full-refresh` once")
 }
 
 fn changed(stream: &Stream, column: &Found, from: &DataType, to: &DataType) -> Diagnostic {

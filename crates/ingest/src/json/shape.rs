@@ -110,7 +110,7 @@ impl Shape {
         Some(if c.booleans == total {
             DataType::Boolean
         } else if c.numbers == total {
-            self.numbers.data_type().unwrap_or(DataType::Utf8)
+            self.numbers.type_in_json().unwrap_or(DataType::Utf8)
         } else if c.texts == total {
             self.text_type()
         } else if c.lists == total {
@@ -207,6 +207,9 @@ mod tests {
             (&["1", "null"][..], "bigint"),
             (&["1", "1.5"], "double"),
             (&["1.50", "2.25"], "decimal(18, 2)"),
+            (&["0.12345678901234567"], "double"),
+            (&["12345678901234567890.5"], "double"),
+            (&["12345678901234567890"], "decimal(38, 0)"),
             (&["\"12\""], "text"),
             (&["\"2024-01-31\""], "date"),
             (&["\"2024-01-31T00:00:00Z\""], "timestamptz"),

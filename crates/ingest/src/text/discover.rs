@@ -25,6 +25,12 @@ enum Kind {
 
 const KINDS: usize = 9;
 
+/// Digits that are enough to tell each double from all others: who prints more of them has more to say.
+const DOUBLE_DIGITS: u32 = 17;
+
+/// Places of the smallest fractions that are counted, such as those of currencies.
+const COUNTED_PLACES: u32 = 9;
+
 /// What has been seen of one column.
 #[derive(Debug, Clone, Default)]
 pub struct Seen {
@@ -34,6 +40,8 @@ pub struct Seen {
     max_scale: u32,
     min_scale: Option<u32>,
     trailing_zero: bool,
+    /// Most digits that one value has, leading zeros left out.
+    max_digits: u32,
     /// The first value of each kind.
     first: [Option<First>; KINDS],
     /// Values seen before the first that is text.
@@ -107,6 +115,7 @@ impl Seen {
         self.max_scale = self.max_scale.max(other.max_scale);
         self.min_scale = self.min_scale.into_iter().chain(other.min_scale).min();
         self.trailing_zero |= other.trailing_zero;
+        self.max_digits = self.max_digits.max(other.max_digits);
     }
 
     fn look(&mut self, bytes: &[u8]) -> Kind {
@@ -138,6 +147,7 @@ impl Seen {
             self.max_scale = self.max_scale.max(form.scale);
             self.min_scale = Some(self.min_scale.map_or(form.scale, |s| s.min(form.scale)));
             self.trailing_zero |= form.trailing_zero;
+            self.max_digits = self.max_digits.max(value::significant_digits(bytes));
             return Kind::Point;
         }
         if value::integer(bytes, true).is_some() {
@@ -164,6 +174,16 @@ impl Seen {
 
     /// The type that holds all values seen, exactly; `None` when there was none.
     pub fn data_type(&self) -> Option<DataType> {
+        self.type_with(Self::fraction_type)
+    }
+
+    /// The type of numbers that a program wrote, in JSON: with a point they are doubles, however many digits of them it
+    /// printed, unless zeros at the end show that somebody rounded them on purpose.
+    pub fn type_in_json(&self) -> Option<DataType> {
+        self.type_with(|seen| seen.rounded_type().unwrap_or(DataType::Float64))
+    }
+
+    fn type_with(&self, fraction: impl Fn(&Self) -> DataType) -> Option<DataType> {
         use Kind::{Boolean, Date, Exponent, Integer, LongInteger, Point, Text, Timestamp, TimestampTz};
         if self.total() == 0 {
             return None;
@@ -175,7 +195,7 @@ impl Seen {
         } else if self.only(&[Integer, LongInteger]) {
             if self.integer_digits <= 38 { DataType::Decimal128(38, 0) } else { DataType::Utf8 }
         } else if self.only(&[Integer, LongInteger, Point, Exponent]) {
-            self.fraction_type()
+            fraction(self)
         } else if self.only(&[Boolean]) {
             DataType::Boolean
         } else if self.only(&[Date]) {
@@ -190,19 +210,31 @@ impl Seen {
     }
 
     /// Numbers that are all written with the same number of places, zeros at the end included, are money or measures
-    /// that somebody rounded on purpose: decimal. Others are doubles, unless they have more digits than a double keeps.
-    fn fraction_type(&self) -> DataType {
+    /// that somebody rounded on purpose: decimal.
+    fn rounded_type(&self) -> Option<DataType> {
         let scale = self.max_scale;
-        let fixed = self.count(Kind::Exponent) == 0
-            && self.count(Kind::Point) == self.total()
+        let rounded = self.count(Kind::Point) == self.total()
             && self.min_scale == Some(scale)
             && scale >= 2
             && self.trailing_zero;
         let digits = self.integer_digits + scale;
-        let too_long = self.count(Kind::Exponent) == 0 && digits > 17;
         match (u8::try_from(scale), i8::try_from(scale)) {
-            (Ok(p), Ok(s)) if fixed && digits <= 18 => DataType::Decimal128(18.max(p), s),
-            (_, Ok(s)) if (fixed || too_long) && digits <= 38 => DataType::Decimal128(38, s),
+            (Ok(p), Ok(s)) if rounded && digits <= 18 => Some(DataType::Decimal128(18.max(p), s)),
+            (_, Ok(s)) if rounded && digits <= 38 => Some(DataType::Decimal128(38, s)),
+            _ => None,
+        }
+    }
+
+    /// Numbers that nobody rounded are doubles, unless one has more digits than a double keeps, and few enough of them
+    /// behind the point that they were counted and not computed.
+    fn fraction_type(&self) -> DataType {
+        let counted = self.count(Kind::Exponent) == 0
+            && self.max_digits > DOUBLE_DIGITS
+            && self.max_scale <= COUNTED_PLACES
+            && self.integer_digits + self.max_scale <= 38;
+        match (self.rounded_type(), i8::try_from(self.max_scale)) {
+            (Some(rounded), _) => rounded,
+            (None, Ok(scale)) if counted => DataType::Decimal128(38, scale),
             _ => DataType::Float64,
         }
     }
@@ -301,7 +333,10 @@ mod tests {
             (&["12.50", "9.9"], "double"),
             (&["12.50", "9"], "double"),
             (&["1.0", "2.0"], "double"),
-            (&["3.1415926535897932384"], "decimal(38, 19)"),
+            (&["3.1415926535897932384"], "double"),
+            (&["0.12345678901234567", "12345.5"], "double"),
+            (&["123456789.5", "0.123456789"], "double"),
+            (&["1234567890123456789.25"], "decimal(38, 2)"),
             (&["1e5"], "double"),
             (&["true", "FALSE"], "boolean"),
             (&["true", "1"], "text"),

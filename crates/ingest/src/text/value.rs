@@ -45,6 +45,12 @@ pub struct NumberForm {
     pub trailing_zero: bool,
 }
 
+/// Digits of a number without an exponent, zeros before the first other one left out.
+pub fn significant_digits(bytes: &[u8]) -> u32 {
+    let digits = bytes.iter().filter(|b| b.is_ascii_digit()).skip_while(|b| **b == b'0').count();
+    u32::try_from(digits).unwrap_or(u32::MAX)
+}
+
 /// The form of a number that is not a code: no leading zeros, no plus sign. `.5` and `5.` are numbers.
 pub fn number_form(bytes: &[u8]) -> Option<NumberForm> {
     let digits = bytes.strip_prefix(b"-").unwrap_or(bytes);
