@@ -11,6 +11,7 @@ use polder_lake::LakeError;
 use polder_store::StoreError;
 
 use crate::codes;
+use crate::message::of_planning;
 use crate::statement::Text;
 
 #[derive(Debug, thiserror::Error)]
@@ -167,13 +168,15 @@ fn problem(error: &DataFusionError, text: &Text) -> Option<Diagnostic> {
             if let Some(name) = called_twice(message) {
                 return Some(two_columns(name));
             }
-            let (message, hint) = split_hint(message);
+            let (message, hint) = of_planning(message);
             let diagnostic = Diagnostic::error(codes::PLAN, message);
             hint.into_iter().fold(diagnostic, Diagnostic::hint)
         }
         DataFusionError::SQL(parser, _) => Diagnostic::error(codes::SYNTAX, parser.to_string()),
         DataFusionError::ArrowError(..) | DataFusionError::Execution(_) => {
-            Diagnostic::error(codes::PLAN, root(error).strip_backtrace())
+            let (message, hint) = of_planning(&root(error).strip_backtrace());
+            let diagnostic = Diagnostic::error(codes::PLAN, message);
+            hint.into_iter().fold(diagnostic, Diagnostic::hint)
         }
         _ => return None,
     };
@@ -249,16 +252,4 @@ fn span(error: &DataFusionError) -> Option<datafusion::common::Span> {
         DataFusionError::Collection(errors) => errors.first().and_then(span),
         _ => None,
     }
-}
-
-/// DataFusion puts what was perhaps meant behind the message.
-fn split_hint(message: &str) -> (String, Option<String>) {
-    let (message, hint) = match message.split_once("\nDid you mean") {
-        Some((message, rest)) => (message, Some(format!("did you mean{}", rest.replace('\'', "`")))),
-        None => (message, None),
-    };
-    let message = message.trim().trim_end_matches('.');
-    let mut chars = message.chars();
-    let message = chars.next().map_or_else(String::new, |first| first.to_lowercase().chain(chars).collect());
-    (message, hint)
 }
