@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::run::journal::{all, steps_of};
 use crate::tables::{TableRow, column_list};
-use crate::{App, AppError, Shown, codes};
+use crate::{App, AppError, Damaged, Shown, codes};
 
 /// Where a project stands.
 #[derive(Debug, Clone, Serialize)]
@@ -24,6 +24,8 @@ pub struct Status {
     pub runs: Vec<RunRecord>,
     /// Runs that are not published and whose branches are still there.
     pub open: Vec<OpenRun>,
+    /// Tables and views that cannot be read.
+    pub damaged: Vec<Damaged>,
 }
 
 /// A run that goes on, or waits for somebody.
@@ -106,7 +108,8 @@ impl App {
     /// State that cannot be read; a current ref that is gone.
     pub async fn status(&self) -> Result<Status, AppError> {
         let current = self.shown(&self.current_ref()?).await?;
-        let tables = self.tables_at(&CommitId(current.commit.clone())).await?;
+        let commit = CommitId(current.commit.clone());
+        let tables = self.tables_at(&commit).await?;
         let views = tables.iter().filter(|t| t.kind == "view").count();
         let records: Vec<RunRecord> = self.runs().await?;
         let refs = self.catalog.refs().await?;
@@ -123,6 +126,7 @@ impl App {
             views,
             runs: records.into_iter().take(RECENT).collect(),
             open,
+            damaged: self.damages(&commit).await?,
         })
     }
 

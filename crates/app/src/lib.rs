@@ -9,6 +9,7 @@ mod app;
 mod blueprint;
 mod checks;
 pub mod codes;
+mod damage;
 mod error;
 mod files;
 mod history;
@@ -23,6 +24,7 @@ mod tables;
 
 pub use app::{App, OpenOptions};
 pub use checks::CheckSummary;
+pub use damage::Damaged;
 pub use error::{AppError, Problems};
 pub use files::{CompiledSql, schemas, validate};
 pub use history::{Difference, LogEntry, LoggedChange, Moved, OpenRun, RefRow, Status};

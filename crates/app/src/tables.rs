@@ -2,11 +2,11 @@
 
 use polder_base::{TableName, Timestamp};
 use polder_catalog::{CommitId, Entry, EntryKey};
-use polder_lake::sql_type_name;
+use polder_lake::{LakeError, sql_type_name};
 use polder_table::spec::TableMetadata;
 use serde::Serialize;
 
-use crate::{App, AppError, codes};
+use crate::{App, AppError, Damaged, codes};
 
 /// A table or view in a list.
 #[derive(Debug, Clone, Serialize)]
@@ -46,6 +46,8 @@ pub struct TableDetails {
     pub declared_in: Option<String>,
     /// The files of its checks.
     pub checked_in: Vec<String>,
+    /// Its files are gone, or do not hold what they should.
+    pub damaged: Option<Damaged>,
 }
 
 #[derive(Debug, Clone, Serialize)]
@@ -77,14 +79,18 @@ impl App {
             let EntryKey::Relation(name) = key else { continue };
             match entry {
                 Entry::Table(table) => {
-                    let metadata = self.catalog.metadata(&table).await?;
-                    let changed = metadata.current_snapshot().map(|s| Timestamp::from_millis(s.timestamp_ms()));
+                    let metadata = match self.catalog.metadata(&table).await.map_err(LakeError::from) {
+                        Ok(metadata) => Some(metadata),
+                        Err(error) if error.is_damage() => None,
+                        Err(error) => return Err(error.into()),
+                    };
+                    let snapshot = metadata.as_ref().and_then(|m| m.current_snapshot());
                     rows.push(TableRow {
                         name,
                         kind: "table",
-                        rows: total(&metadata, "total-records"),
-                        bytes: total(&metadata, "total-files-size"),
-                        changed,
+                        rows: metadata.as_ref().and_then(|m| total(m, "total-records")),
+                        bytes: metadata.as_ref().and_then(|m| total(m, "total-files-size")),
+                        changed: snapshot.map(|s| Timestamp::from_millis(s.timestamp_ms())),
                     });
                 }
                 Entry::View(_) => rows.push(TableRow { name, kind: "view", rows: None, bytes: None, changed: None }),
@@ -102,23 +108,21 @@ impl App {
         let at = self.ref_or_current(at)?;
         let commit = self.catalog.resolve(&at).await?;
         let found = self.catalog.entry(&commit, &EntryKey::Relation(table.clone())).await?;
-        let mut details = match found {
-            Some(Entry::Table(entry)) => {
-                let metadata = self.catalog.metadata(&entry).await?;
-                of_table(table, &at, &metadata, entry.metadata_path)
+        let Some(entry) = found else { return Err(self.unknown_table(table, &at, &commit).await?) };
+        let damaged = self.damage_of(table, &entry).await?;
+        let mut details = match self.details(table, &at, &entry).await {
+            // What is known without its files.
+            Err(LakeError::Catalog(_) | LakeError::Table(_) | LakeError::Store(_)) if damaged.is_some() => {
+                let (kind, path, uuid) = match entry {
+                    Entry::View(view) => ("view", view.metadata_path, view.uuid),
+                    Entry::Table(table) => ("table", table.metadata_path, table.uuid),
+                    Entry::Cursor(_) => return Err(self.unknown_table(table, &at, &commit).await?),
+                };
+                empty(table, &at, kind, path, uuid)
             }
-            Some(Entry::View(entry)) => {
-                let view = self.catalog.tables().view(&entry.metadata_path).await?;
-                let definition = polder_table::view_definition(&view)?;
-                TableDetails {
-                    columns: columns(&definition.schema),
-                    comment: definition.comment,
-                    sql: Some(definition.sql),
-                    ..empty(table, &at, "view", entry.metadata_path, entry.uuid)
-                }
-            }
-            _ => return Err(self.unknown_table(table, &at, &commit).await?),
+            details => details?,
         };
+        details.damaged = damaged;
         let project = &self.loaded.project;
         details.declared_in = project.tables.get(table).map(|span| span.file.to_string());
         let checks = project.checks.iter().filter(|c| c.table == *table);
@@ -127,7 +131,32 @@ impl App {
         Ok(details)
     }
 
-    async fn unknown_table(&self, table: &TableName, at: &str, commit: &CommitId) -> Result<AppError, AppError> {
+    async fn details(&self, table: &TableName, at: &str, entry: &Entry) -> Result<TableDetails, LakeError> {
+        match entry {
+            Entry::Table(entry) => {
+                let metadata = self.catalog.metadata(entry).await?;
+                Ok(of_table(table, at, &metadata, entry.metadata_path.clone()))
+            }
+            Entry::View(entry) => {
+                let view = self.catalog.tables().view(&entry.metadata_path).await?;
+                let definition = polder_table::view_definition(&view)?;
+                Ok(TableDetails {
+                    columns: columns(&definition.schema),
+                    comment: definition.comment,
+                    sql: Some(definition.sql),
+                    ..empty(table, at, "view", entry.metadata_path.clone(), entry.uuid.clone())
+                })
+            }
+            Entry::Cursor(_) => Err(LakeError::Defect(format!("{table} is a cursor"))),
+        }
+    }
+
+    pub(crate) async fn unknown_table(
+        &self,
+        table: &TableName,
+        at: &str,
+        commit: &CommitId,
+    ) -> Result<AppError, AppError> {
         let names: Vec<String> = self.relations(commit).await?.keys().map(ToString::to_string).collect();
         let refused = AppError::refused(codes::UNKNOWN_TABLE, format!("there is no table `{table}` at {at}"));
         let near = polder_base::nearest(&table.to_string(), names.iter().map(String::as_str));
@@ -158,6 +187,7 @@ fn empty(table: &TableName, at: &str, kind: &'static str, metadata_file: String,
         sql: None,
         declared_in: None,
         checked_in: Vec::new(),
+        damaged: None,
     }
 }
 

@@ -2,11 +2,13 @@
 
 use std::path::PathBuf;
 
-use polder_lake::Workspace;
+use polder_base::TableName;
+use polder_catalog::{Change, Entry, EntryKey};
+use polder_lake::{LakeError, LakeTable, Workspace};
 use polder_project::{Connection, FileMode, ReadMode, Source, Stream};
 use polder_run::{Fingerprint, Output, Step, StepContext, StepError, StepKey, StepKind, StepReport};
 
-use crate::landing::Landing;
+use crate::landing::{Landing, quarantine_of};
 use crate::{IngestError, Result, files, postgres};
 
 /// The name of the cursor that says how far a stream has been read: `shop.orders`.
@@ -58,7 +60,7 @@ impl IngestStep {
             stream: &self.stream,
             cursor_name: self.cursor_name.clone(),
             cursor: self.workspace.cursor(&self.cursor_name).await?,
-            table: self.workspace.table(&self.stream.table).await?,
+            table: self.table().await?,
             full_refresh: self.full_refresh,
             newest_by: self.newest_by(),
             unique: false,
@@ -70,6 +72,29 @@ impl IngestStep {
             }
             _ => Err(IngestError::Defect(format!("{} does not go with its source", self.stream.name))),
         }
+    }
+
+    /// The table as it is. Where all is read anew, nothing of it is needed but its name: one whose files are gone is
+    /// taken away, and made anew.
+    async fn table(&self) -> Result<Option<LakeTable>> {
+        let table = &self.stream.table;
+        if !self.full_refresh {
+            return Ok(self.workspace.table(table).await?);
+        }
+        self.drop_if_damaged(&quarantine_of(table)).await?;
+        self.drop_if_damaged(table).await
+    }
+
+    async fn drop_if_damaged(&self, table: &TableName) -> Result<Option<LakeTable>> {
+        let found = self.workspace.replaceable(table).await?;
+        let key = EntryKey::Relation(table.clone());
+        let catalog = self.workspace.lake.catalog();
+        let entry = catalog.entry(&self.workspace.head().await?, &key).await.map_err(LakeError::from)?;
+        if let (None, Some(Entry::Table(_))) = (&found, entry) {
+            let message = format!("drop {table}, whose files are gone");
+            self.workspace.commit(&message, vec![Change::Drop { key }]).await?;
+        }
+        Ok(found)
     }
 
     fn newest_by(&self) -> Vec<String> {

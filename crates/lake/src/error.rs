@@ -30,6 +30,23 @@ pub enum LakeError {
     Defect(String),
 }
 
+impl LakeError {
+    /// Files that the catalog names are gone, or do not hold what they should.
+    pub fn is_damage(&self) -> bool {
+        let of_store = |e: &StoreError| matches!(e, StoreError::NotFound { .. } | StoreError::Corrupt { .. });
+        let of_table = |e: &TableError| match e {
+            TableError::Store(e) => of_store(e),
+            TableError::Corrupt { .. } => true,
+            TableError::Invalid(_) => false,
+        };
+        match self {
+            Self::Store(e) | Self::Catalog(CatalogError::Store(e)) => of_store(e),
+            Self::Table(e) | Self::Catalog(CatalogError::Table(e)) => of_table(e),
+            _ => false,
+        }
+    }
+}
+
 impl From<LakeError> for datafusion::error::DataFusionError {
     /// For what DataFusion calls: its own errors come back as they are.
     fn from(error: LakeError) -> Self {

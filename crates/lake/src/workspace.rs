@@ -7,7 +7,7 @@ use polder_catalog::{Author, Change, ChangeSet, CommitId, Entry, EntryKey};
 use polder_table::spec::{PartitionSpec, Schema};
 
 use crate::write::DEFAULT_FILE_BYTES;
-use crate::{Lake, LakeTable, Result, WriteTarget};
+use crate::{Lake, LakeError, LakeTable, Result, WriteTarget};
 
 /// Iceberg's own name for it.
 const TARGET_FILE_BYTES: &str = "write.target-file-size-bytes";
@@ -32,6 +32,21 @@ impl Workspace {
     /// A table as the branch has it now.
     pub async fn table(&self, name: &TableName) -> Result<Option<LakeTable>> {
         self.lake.table(&self.head().await?, name).await
+    }
+
+    /// As [`Self::table`], for whoever replaces all rows: `None` also where files of the table's metadata are gone or
+    /// damaged, so that it can only be made anew.
+    pub async fn replaceable(&self, name: &TableName) -> Result<Option<LakeTable>> {
+        let whole = async {
+            let Some(table) = self.table(name).await? else { return Ok(None) };
+            let metadata = &table.metadata;
+            self.lake.catalog().tables().snapshot_files(metadata, metadata.current_snapshot_id()).await?;
+            Ok(Some(table))
+        };
+        match whole.await {
+            Err(error) if LakeError::is_damage(&error) => Ok(None),
+            other => other,
+        }
     }
 
     /// The value of a cursor, as JSON text.

@@ -125,6 +125,21 @@ impl ModelStep {
         }
     }
 
+    /// The table whose rows are to be replaced; `None` also where its files are gone, so that it has to be made anew.
+    pub(crate) async fn replaceable(&self) -> Result<Option<LakeTable>, StepError> {
+        match self.entry().await? {
+            Some(Entry::Table(_)) => {
+                self.workspace.replaceable(&self.model.table).await.map_err(|e| lake_error(&self.model, e))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// Whether a file of the warehouse is there.
+    async fn is_there(&self, path: &str) -> bool {
+        self.workspace.lake.catalog().tables().warehouse().storage().head(path).await.is_ok()
+    }
+
     /// What decides the output: the query as planned, the snapshots it reads, how the result is kept, and this version
     /// of Polder. `own`: the table that an incremental model adds to.
     fn hash(&self, planned: &Planned, own: Option<&LakeTable>) -> Fingerprint {
@@ -194,7 +209,13 @@ impl ModelStep {
     async fn make_view(&self, planned: &Planned) -> Result<StepReport, StepError> {
         let schema = polder_lake::from_arrow(&planned.schema).map_err(|e| lake_error(&self.model, e))?;
         let mut changes = Vec::new();
-        if let Some(Entry::Table(_)) = self.entry().await? {
+        let stays = match self.entry().await? {
+            // A view is compared with what it was: one whose file is gone is made anew.
+            Some(Entry::View(view)) => self.is_there(&view.metadata_path).await,
+            Some(_) => false,
+            None => true,
+        };
+        if !stays {
             changes.push(Change::Drop { key: self.relation() });
         }
         changes.push(Change::View {
@@ -256,6 +277,10 @@ impl Step for ModelStep {
 
     async fn adopt(&self, output: &Output) -> Result<Option<StepReport>, StepError> {
         let Ok(built) = serde_json::from_value::<Built>(output.0.clone()) else { return Ok(None) };
+        if !self.is_there(built.metadata_path()).await {
+            // Collected since, because nothing referred to it any more; or taken away by somebody.
+            return Ok(None);
+        }
         let present = self.entry().await?;
         let mut report = StepReport { output: Some(output.clone()), ..StepReport::default() };
         if present.as_ref().and_then(Built::of).as_ref() == Some(&built) {
@@ -265,11 +290,6 @@ impl Step for ModelStep {
             }
             report.unchanged = true;
             return Ok(Some(report));
-        }
-        let storage = self.workspace.lake.catalog().tables().warehouse().storage();
-        if storage.head(built.metadata_path()).await.is_err() {
-            // Collected since: nothing refers to it any more.
-            return Ok(None);
         }
         report.note = Some("as built before".to_owned());
         self.commit(vec![Change::Take { key: self.relation(), entry: built.entry() }]).await?;

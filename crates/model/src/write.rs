@@ -30,7 +30,7 @@ impl Writer<'_> {
     /// now.
     pub(crate) async fn replace(&self) -> Result<StepReport, StepError> {
         let model = &self.step.model;
-        let existing = self.step.table().await?;
+        let existing = self.step.replaceable().await?;
         let schema = match &existing {
             Some(table) => table.replacement(&self.planned.schema).map_err(|e| self.lake(e))?,
             None => self.fresh_schema()?,

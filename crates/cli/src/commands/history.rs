@@ -1,6 +1,6 @@
 //! git's words: status, log, diff, branch, switch, tag, merge, rollback.
 
-use polder_app::{App, Difference, LogEntry, LoggedChange, Moved, OpenRun, RefRow, Shown, Status};
+use polder_app::{App, Damaged, Difference, LogEntry, LoggedChange, Moved, OpenRun, RefRow, Shown, Status};
 use polder_base::Timestamp;
 use polder_run::{RunKind, RunRecord, RunStatus};
 
@@ -33,7 +33,7 @@ pub fn status(cx: Context<'_>, arguments: &StatusArguments) -> Result<Exit, Fail
             Format::Json => print_json(&status)?,
             Format::Text => terminal::print(&status_text(&status, cx.terminal.paint(), now(&app))),
         }
-        Ok(Exit::Ok)
+        Ok(if status.damaged.is_empty() { Exit::Ok } else { Exit::Environment })
     })
 }
 
@@ -53,6 +53,19 @@ fn status_text(status: &Status, paint: Paint, now: Timestamp) -> String {
     if more > 0 {
         out += &format!("\nand {} more: {}\n", human::count(more as u64), paint.style(BOLD, "polder branch"));
     }
+    status.damaged.iter().for_each(|damaged| out += &format!("\n{}", damaged_text(damaged, paint)));
+    out
+}
+
+/// A table that cannot be read, and what helps.
+pub fn damaged_text(damaged: &Damaged, paint: Paint) -> String {
+    let Damaged { table, what, declared } = damaged;
+    let mut out = format!("{} {table}: {what}\n", paint.style(BAD, "damaged:"));
+    if *declared {
+        let anew = format!("polder run {table} --full-refresh");
+        out += &format!("  anew      {}\n", paint.style(BOLD, &anew));
+    }
+    out += "  or else   bring the file back from a backup, or `polder rollback` to a commit that does without it\n";
     out
 }
 

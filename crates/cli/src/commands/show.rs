@@ -4,6 +4,7 @@ use polder_app::TableDetails;
 use polder_base::{TableName, Timestamp};
 
 use super::context::{Context, now};
+use super::history::damaged_text;
 use super::print_json;
 use crate::args::{Format, Show};
 use crate::failure::{Exit, Failure};
@@ -19,7 +20,7 @@ pub fn show(cx: Context<'_>, arguments: &Show) -> Result<Exit, Failure> {
             Format::Json => print_json(&details)?,
             Format::Text => terminal::print(&text(&details, cx.terminal.paint(), now(&app))),
         }
-        Ok(Exit::Ok)
+        Ok(if details.damaged.is_none() { Exit::Ok } else { Exit::Environment })
     })
 }
 
@@ -30,6 +31,9 @@ pub fn table_name(text: &str) -> Result<TableName, Failure> {
 /// All that is known about a table, for a person.
 pub fn text(table: &TableDetails, paint: Paint, now: Timestamp) -> String {
     let mut out = format!("{} {} at {}\n", paint.style(BOLD, &table.name.to_string()), table.kind, table.at);
+    if let Some(damaged) = &table.damaged {
+        out += &damaged_text(damaged, paint);
+    }
     if let Some(comment) = &table.comment {
         out += &format!("{comment}\n");
     }
@@ -52,7 +56,9 @@ pub fn text(table: &TableDetails, paint: Paint, now: Timestamp) -> String {
             vec![c.name.clone(), c.data_type.clone(), null.to_owned(), c.comment.clone().unwrap_or_default()]
         })
         .collect();
-    out += &texts(paint, &["column", "type", "", "comment"], &columns, &[]);
+    if !columns.is_empty() {
+        out += &texts(paint, &["column", "type", "", "comment"], &columns, &[]);
+    }
     if let Some(sql) = &table.sql {
         out += &format!("\n{}\n{}\n", paint.style(DIM, "definition"), sql.trim());
     }

@@ -3,6 +3,7 @@
 mod database;
 mod disk;
 mod files;
+mod lost_files;
 mod policies;
 mod races;
 mod settings;
