@@ -26,6 +26,8 @@ pub struct Status {
     pub open: Vec<OpenRun>,
     /// Tables and views that cannot be read.
     pub damaged: Vec<Damaged>,
+    /// Tables and views that no file of the project declares.
+    pub leftovers: Vec<TableName>,
 }
 
 /// A run that goes on, or waits for somebody.
@@ -127,6 +129,7 @@ impl App {
             runs: records.into_iter().take(RECENT).collect(),
             open,
             damaged: self.damages(&commit).await?,
+            leftovers: self.leftovers(&commit).await?,
         })
     }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use polder_base::RunId;
+use polder_base::{RunId, TableName};
 use polder_catalog::{CommitId, Entry, EntryKey};
 use polder_lake::Workspace;
 use polder_model::{CompiledModel, ModelStep};
@@ -47,6 +47,8 @@ pub struct Plan {
     /// The target's commit that this was planned on.
     pub base: CommitId,
     pub steps: Vec<PlannedStep>,
+    /// Tables and views of the target that no file of the project declares.
+    pub leftovers: Vec<TableName>,
 }
 
 impl App {
@@ -67,7 +69,8 @@ impl App {
             }
             steps.push(step);
         }
-        Ok(Plan { target, base, steps })
+        let leftovers = self.leftovers(&base).await?;
+        Ok(Plan { target, base, steps, leftovers })
     }
 }
 

@@ -76,6 +76,8 @@ pub enum Command {
     Tag(Tag),
     /// Merge a branch, all of its tables in one commit.
     Merge(Merge),
+    /// Take tables that nothing needs any more off a branch, with their cursors, as a new commit.
+    Drop(Drop),
     /// Make a branch show what it showed before, cursors included, as a new commit.
     Rollback(Rollback),
     /// Show a table: columns, size, partitions, history, where it comes from.
@@ -320,6 +322,16 @@ pub struct Merge {
     /// Also the branch of a run that was held, has failed or is not at its end: past its checks.
     #[arg(long)]
     pub unchecked: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Drop {
+    /// The tables and views. What was set aside in `quarantine` goes with its table.
+    #[arg(value_name = "TABLE", required = true)]
+    pub tables: Vec<String>,
+    /// The branch; the current one unless given.
+    #[arg(long = "ref", value_name = "REF")]
+    pub at: Option<String>,
 }
 
 #[derive(Debug, Args)]

@@ -35,6 +35,7 @@ pub fn run(terminal: Terminal, global: &Global, command: &Command) -> Result<Exi
         Command::Switch(a) => history::switch(cx, a),
         Command::Tag(a) => history::tag(cx, a),
         Command::Merge(a) => history::merge(cx, a),
+        Command::Drop(a) => history::drop(cx, a),
         Command::Rollback(a) => history::rollback(cx, a),
         Command::Show(a) => show::show(cx, a),
         Command::Generate(a) => match &a.what {

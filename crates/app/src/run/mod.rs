@@ -29,6 +29,8 @@ use tokio_util::sync::CancellationToken;
 use crate::app::Loaded;
 use crate::blueprint::{Blueprint, Ground, Work, selection_error};
 use crate::{App, AppError, codes, machine};
+pub(crate) use publish::scanned_by;
+
 use journal::{Earlier, StateJournal, encode};
 use lease::LeaseKeeper;
 

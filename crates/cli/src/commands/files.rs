@@ -6,6 +6,7 @@ use polder_app::{Action, Plan};
 use polder_diag::{Severity, render_json};
 
 use super::context::Context;
+use super::history::leftovers_text;
 use super::print_json;
 use crate::args;
 use crate::args::Format;
@@ -99,6 +100,7 @@ fn plan_text(plan: &Plan, terminal: Terminal) -> String {
     let mut out = format!("{} {} {}\n\n", paint.style(BOLD, "plan"), paint.style(DIM, "→"), plan.target);
     out += &texts(paint, &names, &rows, &[]);
     out += &format!("\n{}\n", plan_counts(plan));
+    out += &leftovers_text(&plan.leftovers, paint);
     out
 }
 

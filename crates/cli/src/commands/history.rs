@@ -1,12 +1,12 @@
-//! git's words: status, log, diff, branch, switch, tag, merge, rollback.
+//! git's words: status, log, diff, branch, switch, tag, merge, drop, rollback.
 
-use polder_app::{App, Damaged, Difference, LogEntry, LoggedChange, Moved, OpenRun, RefRow, Shown, Status};
-use polder_base::Timestamp;
+use polder_app::{App, Damaged, Difference, Dropped, LogEntry, LoggedChange, Moved, OpenRun, RefRow, Shown, Status};
+use polder_base::{TableName, Timestamp};
 use polder_run::{RunKind, RunRecord, RunStatus};
 
 use super::context::{Context, now};
 use super::{print_json, show};
-use crate::args::{Branch, Diff, Format, Log, Merge, Rollback, Status as StatusArguments, Switch, Tag};
+use crate::args::{Branch, Diff, Drop, Format, Log, Merge, Rollback, Status as StatusArguments, Switch, Tag};
 use crate::failure::{Exit, Failure};
 use crate::human;
 use crate::rows::texts;
@@ -54,6 +54,7 @@ fn status_text(status: &Status, paint: Paint, now: Timestamp) -> String {
         out += &format!("\nand {} more: {}\n", human::count(more as u64), paint.style(BOLD, "polder branch"));
     }
     status.damaged.iter().for_each(|damaged| out += &format!("\n{}", damaged_text(damaged, paint)));
+    out += &leftovers_text(&status.leftovers, paint);
     out
 }
 
@@ -67,6 +68,16 @@ pub fn damaged_text(damaged: &Damaged, paint: Paint) -> String {
     }
     out += "  or else   bring the file back from a backup, or `polder rollback` to a commit that does without it\n";
     out
+}
+
+/// Tables that no run touches any more, after an empty line.
+pub fn leftovers_text(tables: &[TableName], paint: Paint) -> String {
+    if tables.is_empty() {
+        return String::new();
+    }
+    let names: Vec<String> = tables.iter().map(ToString::to_string).collect();
+    let drop = paint.style(BOLD, &format!("polder drop {}", names.join(" ")));
+    format!("\nno model or source makes {} any more\n  drop      {drop}\n", names.join(", "))
 }
 
 /// It says `running`, and nobody works on it: its process died.
@@ -304,6 +315,27 @@ pub fn merge(cx: Context<'_>, arguments: &Merge) -> Result<Exit, Failure> {
         });
         Ok(Exit::Ok)
     })
+}
+
+pub fn drop(cx: Context<'_>, arguments: &Drop) -> Result<Exit, Failure> {
+    let tables = arguments.tables.iter().map(|t| show::table_name(t)).collect::<Result<Vec<_>, _>>()?;
+    cx.with_app(&cx.options(), async |app| {
+        let dropped = app.drop_tables(&tables, arguments.at.as_deref()).await?;
+        terminal::line(&dropped_text(&dropped, cx.terminal.paint()));
+        Ok(Exit::Ok)
+    })
+}
+
+fn dropped_text(dropped: &Dropped, paint: Paint) -> String {
+    let names = |tables: &[TableName]| tables.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let branch = paint.style(NAME, &dropped.branch);
+    let (tables, commit) = (names(&dropped.tables), short(&dropped.after.0));
+    let mut out = format!("dropped {tables} from {branch}, as commit {commit}\n");
+    if !dropped.declared.is_empty() {
+        out += &format!("the next run makes {} again\n", names(&dropped.declared));
+    }
+    let undo = paint.style(BOLD, &format!("polder rollback --to {}", short(&dropped.before.0)));
+    out + &format!("  undo      {undo}")
 }
 
 pub fn rollback(cx: Context<'_>, arguments: &Rollback) -> Result<Exit, Failure> {

@@ -189,6 +189,55 @@ fn a_run_that_is_held_is_not_merged_by_the_way() {
 }
 
 #[test]
+fn tables_that_nothing_makes_any_more_are_told_and_dropped() {
+    let project = Project::of(&[
+        ("polder.yaml", "name: leftovers\n"),
+        ("sources/orders.yaml", "files: data/*.csv\nmax_rejected: 1\ncolumns: { id: bigint }\n"),
+        ("data/1.csv", "id\n1\n2\nx\n"),
+        ("models/gold/old.sql", "select id from bronze.orders\n"),
+        ("models/gold/older.sql", "{{ config(materialized='view') }}\nselect id from gold.old\n"),
+        ("models/gold/kept.sql", "select 1 as one\n"),
+    ]);
+    project.polder(&["run"]).ends_with(0);
+    let done = project.polder(&["status"]).ends_with(0);
+    assert!(!done.out.contains("polder drop"), "{}", done.out);
+    project.polder(&["drop", "bronze.orders"]).ends_with(1).complains("bronze.orders is read by gold.old");
+
+    std::fs::remove_file(project.path("models/gold/old.sql")).unwrap();
+    std::fs::remove_file(project.path("models/gold/older.sql")).unwrap();
+    for command in ["status", "plan"] {
+        let done =
+            project.polder(&[command]).ends_with(0).says("no model or source makes gold.old, gold.older any more");
+        assert!(done.out.contains("polder drop gold.old gold.older"), "{}", done.out);
+    }
+    project.polder(&["drop", "gold.odl"]).ends_with(1).complains("did you mean `gold.old`?");
+    project
+        .polder(&["drop", "gold.old"])
+        .ends_with(1)
+        .complains("gold.old is read by the view gold.older")
+        .complains("polder drop gold.old gold.older");
+    let done = project.polder(&["drop", "gold.old", "gold.older"]).ends_with(0);
+    assert!(done.out.starts_with("dropped gold.old, gold.older from main, as commit "), "{}", done.out);
+    project.polder(&["status"]).ends_with(0).says("3 tables, 0 views");
+
+    // A source's table goes with its cursor and what was set aside: nothing says that its files were read.
+    std::fs::rename(project.path("sources"), project.path("away")).unwrap();
+    project.polder(&["status"]).ends_with(0).says("polder drop bronze.orders\n");
+    project.polder(&["drop", "bronze.orders"]).ends_with(0).says("dropped bronze.orders, quarantine.orders from main");
+    project.polder(&["status"]).ends_with(0).says("1 table, 0 views");
+    project.polder(&["log", "-n", "1"]).ends_with(0).says("Drop bronze.orders, quarantine.orders").says("drop ");
+    std::fs::rename(project.path("away"), project.path("sources")).unwrap();
+    project.polder(&["run"]).ends_with(0).says("+2");
+
+    // What is declared comes again with the next run; and a drop is undone as any commit is.
+    let done = project.polder(&["drop", "gold.kept"]).ends_with(0).says("the next run makes gold.kept again");
+    let undo = done.out.lines().last().unwrap().trim().strip_prefix("undo").unwrap().trim().to_owned();
+    project.polder(&["sql", "select * from gold.kept"]).ends_with(2);
+    project.polder(&undo.split(' ').skip(1).collect::<Vec<_>>()).ends_with(0);
+    assert_eq!(project.number("select one from gold.kept"), 1);
+}
+
+#[test]
 fn an_empty_project_answers_too() {
     let project = Project::of(&[("polder.yaml", "name: empty\n")]);
     let done = project.polder(&["branch"]).ends_with(0);
