@@ -200,6 +200,10 @@ fn decimal(field: &Field, precision: u8, scale: i8) -> Result<PrimitiveType> {
 }
 
 fn unsupported(field: &Field) -> LakeError {
+    if let DataType::Interval(_) | DataType::Duration(_) = field.data_type() {
+        let told = "a length of time, which no table can hold: make it a number, such as by `extract(epoch from …)`";
+        return LakeError::Schema(format!("column `{}` is {told}", field.name()));
+    }
     LakeError::Schema(format!("column `{}` is {}, a type that no table can hold", field.name(), field.data_type()))
 }
 

@@ -106,3 +106,22 @@ fn what_a_source_rejects_is_read_after_the_source() {
     assert_eq!(project.number("select n from gold.a_count"), 3);
     project.polder(&["run", "+gold.a_count"]).ends_with(0).says("bronze.orders");
 }
+
+/// Words of the engine are no help to who wrote a model.
+#[test]
+fn a_wrong_model_is_told_in_words_of_sql() {
+    for (model, told) in [
+        ("select now() - timestamp '2026-01-01' as age\n", "column `age` is a length of time, which no table can hold"),
+        ("select one + 'x' as y from gold.first\n", "there is no `bigint + text`: cast one of the two"),
+        ("select one, sum(one) as s from gold.first\n", "column `gold.first.one` is neither in `group by`"),
+        ("select sum(cast(one as text)) as s from gold.first\n", "`sum` does not take (text)"),
+        ("select lag(one) as l from gold.first\n", "`lag` needs a window"),
+    ] {
+        let project = Project::of(&[
+            ("polder.yaml", "name: words\n"),
+            ("models/gold/first.sql", "select 1 as one\n"),
+            ("models/gold/wrong.sql", model),
+        ]);
+        project.polder(&["run"]).ends_with(1).says(told).says("models/gold/wrong.sql");
+    }
+}

@@ -72,6 +72,10 @@ fn reworded(message: &str) -> Option<String> {
     if message.starts_with("HAVING clause references: ") {
         return Some("what `having` compares is neither in `group by` nor inside an aggregate function".to_owned());
     }
+    if let Some((name, _)) = message.strip_prefix("Unsupported ast node ").and_then(|rest| rest.split_once([' ', '(']))
+    {
+        return Some(format!("{} is not supported", name.to_uppercase()));
+    }
     if message.starts_with("Substring without for/from is not valid") {
         return Some(
             "`substr` also takes where to begin: `substr(text, start)` or `substr(text, start, length)`".to_owned(),
@@ -167,6 +171,11 @@ mod tests {
             (
                 "Cannot create filter with non-boolean predicate 'bronze.o.n' returning Int64",
                 "a condition is a boolean, and this one is bigint",
+                "",
+            ),
+            (
+                "Unsupported ast node Pivot { table: Table { name: ObjectName([]) } } in create_relation",
+                "PIVOT is not supported",
                 "",
             ),
             ("Unsupported SQL type money", "there is no type `money`", ""),
