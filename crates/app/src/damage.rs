@@ -24,8 +24,9 @@ pub struct Damaged {
 /// Files that are looked for at once.
 const AT_ONCE: usize = 16;
 
-/// Data files that `status` looks for: it is to answer at once, and those beyond are left to a look at their table.
-const LOOKED_FOR: usize = 10_000;
+/// Files that `status` looks for, metadata and data: it is to answer at once, and those beyond are left to a look at their
+/// table.
+const LOOKED_FOR: usize = 5_000;
 
 impl App {
     /// The tables and views of a commit whose files are gone or damaged.
