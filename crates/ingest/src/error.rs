@@ -69,7 +69,7 @@ impl IngestError {
             Self::Refused(diagnostic) => StepError::Outside(diagnostic),
             Self::Environment { message, transient } => StepError::Environment { message, transient },
             Self::Lake(LakeError::Cancelled) | Self::Cancelled => StepError::Cancelled,
-            Self::Lake(error @ (LakeError::Schema(_) | LakeError::DuplicateKey { .. })) => {
+            Self::Lake(error @ (LakeError::Schema(_) | LakeError::DuplicateKey { .. } | LakeError::NullKey { .. })) => {
                 let message = format!("{}: {error}", stream.table);
                 Diagnostic::error(codes::UNFIT, message).at(stream.span.clone(), "").into()
             }

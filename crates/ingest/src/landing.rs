@@ -7,8 +7,8 @@ use datafusion::physical_plan::SendableRecordBatchStream;
 use polder_base::TableName;
 use polder_catalog::Change;
 use polder_diag::Diagnostic;
-use polder_lake::{Duplicates, LakeTable, Merge, Merged, Workspace, WriteTarget, Written, from_arrow};
-use polder_project::Stream;
+use polder_lake::{Duplicates, LakeTable, Merge, Merged, NullKeys, Workspace, WriteTarget, Written, from_arrow};
+use polder_project::{ReadMode, Stream};
 use polder_run::{StepContext, StepReport};
 use polder_table::Operation;
 use polder_table::spec::{DataFile, PartitionSpec, UnboundPartitionSpec};
@@ -272,18 +272,21 @@ impl Landing<'_> {
         intake: &Intake,
     ) -> Result<(Operation, Option<u64>)> {
         let (lake, stop, said) = (&self.workspace.lake, &intake.stop, |_: u64, _: u64| {});
-        let merge = Merge { keys: self.stream.key.clone(), duplicates: Duplicates::LastBy(self.newest_by.clone()) };
+        let merge = self.merge(mode);
         let Some(table) = &self.table else {
-            let files = self.write_all(place, rows, &merge, stop).await?.files;
-            return Ok((Operation::Append { files }, None));
+            let (files, replaced) = self.write_all(place, rows, &merge, intake).await?;
+            return Ok((Operation::Append { files }, replaced));
         };
         if *mode == Mode::Replace || self.starts_over() {
-            let files = self.write_all(place, rows, &merge, stop).await?.files;
+            let (files, replaced) = self.write_all(place, rows, &merge, intake).await?;
             let schema = place.new_schema.then(|| place.target.schema.as_ref().clone());
-            return Ok((Operation::Replace { schema, files }, None));
+            return Ok((Operation::Replace { schema, files }, replaced));
         }
         if !merge.keys.is_empty() {
-            return Ok(merged(lake.merge(table, &place.target, rows, &merge, stop, &said).await?));
+            let result = lake.merge(table, &place.target, rows, &merge, stop, &said).await?;
+            let again = intake.rows().saturating_sub(result.new_rows);
+            let (operation, replaced) = merged(result);
+            return Ok((operation, replaced.map(|rows| rows + again)));
         }
         if let Mode::ReplaceFiles(files) = mode {
             let replaced = lake.replace_where_in(table, &place.target, ("_file", files), rows, stop, &said).await?;
@@ -292,20 +295,38 @@ impl Landing<'_> {
         Ok((Operation::Append { files: lake.write(&place.target, rows, stop, &said).await?.files }, None))
     }
 
-    /// Writes rows that do not meet earlier ones.
+    /// Writes rows that do not meet earlier ones. Gives also how many of them gave way to another of the same key.
     async fn write_all(
         &self,
         place: &Place,
         rows: Vec<SendableRecordBatchStream>,
         merge: &Merge,
-        stop: &CancellationToken,
-    ) -> Result<Written> {
-        let lake = &self.workspace.lake;
-        let plain = self.unique || merge.keys.is_empty() || self.newest_by.is_empty();
-        Ok(match plain {
-            true => lake.write(&place.target, rows, stop, &|_, _| {}).await?,
-            false => lake.write_keyed(&place.target, rows, merge, stop, &|_, _| {}).await?,
-        })
+        intake: &Intake,
+    ) -> Result<(Vec<DataFile>, Option<u64>)> {
+        let (lake, stop) = (&self.workspace.lake, &intake.stop);
+        let vouched = self.unique && merge.nulls == NullKeys::Keep;
+        if vouched || merge.keys.is_empty() || self.newest_by.is_empty() {
+            return Ok((lake.write(&place.target, rows, stop, &|_, _| {}).await?.files, None));
+        }
+        let written = lake.write_keyed(&place.target, rows, merge, stop, &|_, _| {}).await?;
+        let again = intake.rows().saturating_sub(written.rows);
+        Ok((written.files, (again > 0).then_some(again)))
+    }
+
+    /// How rows with a key meet those that are there. A file that is read again gives all its rows anew, also those
+    /// without a whole key; a database gives some, and such a row could not be found again.
+    fn merge(&self, mode: &Mode) -> Merge {
+        let of_files = matches!(self.stream.read, ReadMode::Files(_));
+        let besides = match mode {
+            Mode::ReplaceFiles(files) => Some(("_file".to_owned(), files.clone())),
+            Mode::Append | Mode::Replace => None,
+        };
+        Merge {
+            keys: self.stream.key.clone(),
+            duplicates: Duplicates::LastBy(self.newest_by.clone()),
+            nulls: if of_files { NullKeys::Keep } else { NullKeys::Refuse },
+            besides,
+        }
     }
 
     fn table_change(&self, place: &Place, operation: Operation, blind: bool) -> Option<Change> {

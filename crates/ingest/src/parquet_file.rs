@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::fs::File;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray};
 use arrow::compute::CastOptions;
 use arrow::datatypes::{DataType, Field, Schema, TimeUnit, TimestampNanosecondType};
 use parking_lot::Mutex;
@@ -18,7 +18,7 @@ use polder_diag::Diagnostic;
 
 use crate::files::{FETCH_AGAIN, SourceFile, collision, is_compressed, read_error};
 use crate::intake::{Origin, Sink, Stopped};
-use crate::types::storable;
+use crate::types::{storable, uuid_text};
 use crate::{IngestError, Result, codes};
 
 /// Bytes (decoded, as the file's metadata estimates) and rows that a batch has at most.
@@ -228,6 +228,10 @@ fn conform(
         && nanos.values().iter().any(|v| v % 1000 != 0)
     {
         sink.intake().note(format!("`{name}`: nanoseconds cut to microseconds"));
+    }
+    if let (DataType::FixedSizeBinary(16), DataType::Utf8) = (array.data_type(), data_type) {
+        let texts = array.as_fixed_size_binary().iter().map(|id| id.and_then(|id| id.try_into().ok()).map(uuid_text));
+        return Ok(Arc::new(texts.collect::<StringArray>()));
     }
     let options = CastOptions { safe: false, ..CastOptions::default() };
     arrow::compute::cast_with_options(array, data_type, &options).map_err(|e| e.to_string())

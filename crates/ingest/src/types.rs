@@ -112,6 +112,12 @@ fn storable_fields(fields: &Fields) -> Option<Fields> {
     fields.iter().map(|f| Some(Field::new(f.name(), storable(f.data_type())?, true))).collect()
 }
 
+/// A UUID as it is written (RFC 9562, section 4).
+pub(crate) fn uuid_text(bytes: [u8; 16]) -> String {
+    let h = format!("{:032x}", u128::from_be_bytes(bytes));
+    format!("{}-{}-{}-{}-{}", &h[..8], &h[8..12], &h[12..16], &h[16..20], &h[20..])
+}
+
 /// Whether every value of `from` has an equal one in `to`, so that a column of `to` takes them as they come.
 pub(crate) fn widens(from: &DataType, to: &DataType) -> bool {
     match (from, to) {

@@ -20,6 +20,9 @@ pub enum LakeError {
     /// Two of the rows to merge have one key. `key`: `order_id = 7, line = 2`.
     #[error("{rows} of the new rows have the same key: {key}")]
     DuplicateKey { key: String, rows: u64 },
+    /// Rows to merge have NULL in a column of the key, and could never be found again.
+    #[error("{} in {}, which is the key", null_rows(*rows), keys.join(", "))]
+    NullKey { keys: Vec<String>, rows: u64 },
     /// A part of the table's format that this version does not read: reading around it would give wrong rows.
     #[error("{table}: {detail}")]
     Unsupported { table: String, detail: String },
@@ -28,6 +31,13 @@ pub enum LakeError {
     /// A defect of Polder.
     #[error("defect: {0}")]
     Defect(String),
+}
+
+fn null_rows(rows: u64) -> String {
+    match rows {
+        1 => "1 of the new rows has NULL".to_owned(),
+        rows => format!("{rows} of the new rows have NULL"),
+    }
 }
 
 impl LakeError {

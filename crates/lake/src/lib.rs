@@ -18,7 +18,7 @@ mod write;
 pub use error::LakeError;
 pub use evolve::{Evolution, SchemaChange, evolve};
 pub use lake::{Lake, LakeOptions};
-pub use merge::{Duplicates, Merge, Merged};
+pub use merge::{Duplicates, Merge, Merged, NullKeys};
 pub use scan::LakeTable;
 pub use schema::{COMMENT, from_arrow, sql_type_name, sql_type_name_of_arrow, to_arrow};
 pub use workspace::Workspace;

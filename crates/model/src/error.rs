@@ -51,6 +51,11 @@ pub(crate) fn lake_error(model: &CompiledModel, error: LakeError) -> StepError {
             let hint = "make them one in the query, such as by `row_number() over (partition by … order by …) = 1`";
             diagnostic.at(model.config_span("unique_key"), "").hint(hint).into()
         }
+        LakeError::NullKey { .. } => {
+            let diagnostic = Diagnostic::error(codes::UNIQUE_KEY, format!("{}: {error}", model.table));
+            let hint = "leave them out in the query, or give them a value with `coalesce`";
+            diagnostic.at(model.config_span("unique_key"), "").hint(hint).into()
+        }
         LakeError::Unsupported { .. } => StepError::Environment { message: error.to_string(), transient: false },
         LakeError::Cancelled => StepError::Cancelled,
         LakeError::Defect(message) => StepError::Defect(message),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use datafusion::physical_plan::SendableRecordBatchStream;
 use polder_catalog::Change;
 use polder_diag::Diagnostic;
-use polder_lake::{Duplicates, Evolution, LakeError, LakeTable, Merge, Merged, WriteTarget, Written};
+use polder_lake::{Duplicates, Evolution, LakeError, LakeTable, Merge, Merged, NullKeys, WriteTarget, Written};
 use polder_run::{StepContext, StepError, StepReport};
 use polder_sql::SqlError;
 use polder_table::Operation;
@@ -93,7 +93,12 @@ impl Writer<'_> {
     /// Replaces rows with an equal key, adds the others.
     pub(crate) async fn merge(&self, base: &LakeTable, keys: &[String]) -> Result<StepReport, StepError> {
         let (target, evolved) = self.fitted(base)?;
-        let merge = Merge { keys: self.key_columns(keys)?, duplicates: Duplicates::Refuse };
+        let merge = Merge {
+            keys: self.key_columns(keys)?,
+            duplicates: Duplicates::Refuse,
+            nulls: NullKeys::Refuse,
+            besides: None,
+        };
         let rows = self.rows().await?;
         let lake = &self.step.workspace.lake;
         let merged = lake

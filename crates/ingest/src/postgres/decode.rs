@@ -13,6 +13,7 @@ use arrow::error::ArrowError;
 use super::types::Wire;
 use crate::plain::Plain;
 use crate::text::value;
+use crate::types::uuid_text;
 
 /// PostgreSQL counts days and microseconds from 2000-01-01.
 const EPOCH_DAYS: i32 = 10_957;
@@ -118,7 +119,7 @@ impl ColumnBuilder {
                 [1, json @ ..] => b.append_value(text(json)?),
                 _ => return Err(Refusal::Form),
             },
-            (Wire::Uuid, Values::Plain(Plain::Text(b))) => b.append_value(uuid(fixed(bytes)?)),
+            (Wire::Uuid, Values::Plain(Plain::Text(b))) => b.append_value(uuid_text(fixed(bytes)?)),
             (Wire::Bytes, Values::Plain(Plain::Bytes(b))) => b.append_value(bytes),
             (Wire::Array(_), Values::List { offsets, nulls, item, .. }) => {
                 append_items(bytes, item)?;
@@ -225,11 +226,6 @@ fn instant(micros: i64) -> Result<i64> {
     }
 }
 
-fn uuid(bytes: [u8; 16]) -> String {
-    let h = format!("{:032x}", u128::from_be_bytes(bytes));
-    format!("{}-{}-{}-{}-{}", &h[..8], &h[8..12], &h[12..16], &h[16..20], &h[20..])
-}
-
 const NEGATIVE: u16 = 0x4000;
 
 /// `numeric_send`: count of digits to base 10,000, weight of the first, sign, places shown, digits.
@@ -322,7 +318,7 @@ pub fn shown(wire: &Wire, bytes: &[u8]) -> String {
         },
         Wire::Text | Wire::Parsed => String::from_utf8_lossy(bytes).into_owned(),
         Wire::Jsonb => String::from_utf8_lossy(bytes.get(1..).unwrap_or_default()).into_owned(),
-        Wire::Uuid => bytes.try_into().map_or_else(|_| hex(bytes), uuid),
+        Wire::Uuid => bytes.try_into().map_or_else(|_| hex(bytes), uuid_text),
         Wire::Time | Wire::Bytes | Wire::Array(_) => hex(bytes),
     }
 }
@@ -371,6 +367,6 @@ mod tests {
         assert_eq!(shown(&Wire::Date, &0i32.to_be_bytes()), "2000-01-01");
         assert_eq!(shown(&Wire::Timestamp, &i64::MAX.to_be_bytes()), "infinity");
         assert_eq!(shown(&Wire::Bytes, &[1, 0xab]), "\\x01ab");
-        assert_eq!(uuid([0x11; 16]), "11111111-1111-1111-1111-111111111111");
+        assert_eq!(uuid_text([0x11; 16]), "11111111-1111-1111-1111-111111111111");
     }
 }

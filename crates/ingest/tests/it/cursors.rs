@@ -55,11 +55,34 @@ async fn a_key_merges() {
     let mut stream = csv("in/*.csv");
     stream.key = vec!["Id".to_owned()];
     w.file("in/1.csv", "Id,v\n1,a\n2,b\n1,c\n");
-    w.take(&stream).await;
+    let report = w.take(&stream).await;
+    assert_eq!((report.rows, report.replaced), (Some(3), Some(1)), "one of three gave way");
     assert_eq!(w.sql("select id, v from t order by id").await, ["1 | c", "2 | b"]);
-    w.file("in/2.csv", "Id,v\n2,bb\n3,d\n");
-    w.take(&stream).await;
+    w.file("in/2.csv", "Id,v\n2,b\n3,d\n2,bb\n");
+    let report = w.take(&stream).await;
+    assert_eq!((report.rows, report.replaced), (Some(3), Some(2)), "one old row, one new");
     assert_eq!(w.sql("select id, v from t order by id").await, ["1 | c", "2 | bb", "3 | d"]);
+}
+
+/// Rows that it has no longer go, and those without a whole key do not come twice.
+#[tokio::test]
+async fn a_file_with_a_key_that_is_read_again_gives_all_its_rows_anew() {
+    let w = world().await;
+    let mut stream = csv("in/*.csv");
+    stream.key = vec!["a".to_owned(), "b".to_owned()];
+    w.file("in/1.csv", "a,b,v\n1,,1\n1,1,2\n2,1,3\n");
+    w.file("in/2.csv", "a,b,v\n5,5,5\n5,,5\n");
+    w.take(&stream).await;
+    let all = "select a, b, v, _file from t order by a, b, v";
+    w.file("in/1.csv", "a,b,v\n1,,1\n1,1,20\n");
+    w.take(&stream).await;
+    let others = ["5 | 5 | 5 | in/2.csv", "5 | ∅ | 5 | in/2.csv"];
+    let want = |first: &[&str]| first.iter().chain(&others).map(|row| (*row).to_owned()).collect::<Vec<_>>();
+    assert_eq!(w.sql(all).await, want(&["1 | 1 | 20 | in/1.csv", "1 | ∅ | 1 | in/1.csv"]));
+    w.file("in/1.csv", "a,b,v\n");
+    w.take(&stream).await;
+    assert_eq!(w.sql(all).await, want(&[]));
+    assert!(w.take(&stream).await.unchanged);
 }
 
 #[tokio::test]

@@ -4,15 +4,15 @@ use std::fs::File;
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BooleanArray, DictionaryArray, Int8Array, ListArray, RecordBatch, StringArray, StructArray,
-    TimestampNanosecondArray, UInt32Array, UInt64Array,
+    ArrayRef, BooleanArray, DictionaryArray, FixedSizeBinaryArray, Int8Array, ListArray, RecordBatch, StringArray,
+    StructArray, TimestampNanosecondArray, UInt32Array, UInt64Array,
 };
 use arrow::datatypes::{Field, Int32Type};
 use parquet::arrow::ArrowWriter;
 use parquet::file::properties::WriterProperties;
 use polder_project::FileFormat;
 
-use crate::support::{World, files, world};
+use crate::support::{World, declared, files, world};
 
 fn write(w: &World, name: &str, columns: Vec<(&str, ArrayRef)>) {
     let batch = RecordBatch::try_from_iter(columns).unwrap();
@@ -63,6 +63,18 @@ async fn types_that_tables_lack_are_widened() {
     let rows = w.sql("select small, u32, u64, dict, ns, list, nested['ok'], _position from t order by _position").await;
     assert_eq!(rows[0], "-1 | 4294967295 | 18446744073709551615 | x | 1970-01-01T00:00:00.000001 | [1, ] | true | 1");
     assert_eq!(rows[2], "3 | 1 | 1 | x | 1970-01-01T00:00:00.000003 | [] | true | 3");
+}
+
+#[tokio::test]
+async fn identifiers_can_be_declared_as_text() {
+    let w = world().await;
+    let ids = FixedSizeBinaryArray::try_from_sparse_iter_with_size([Some([0x11; 16]), None].into_iter(), 16).unwrap();
+    write(&w, "t.parquet", vec![("id", Arc::new(ids))]);
+    let stream =
+        polder_project::Stream { columns: declared(&[("id", "uuid")]), ..files("t.parquet", FileFormat::Parquet) };
+    w.take(&stream).await;
+    assert_eq!(w.columns().await, ["id text"]);
+    assert_eq!(w.sql("select id from t").await, ["11111111-1111-1111-1111-111111111111", "∅"]);
 }
 
 #[tokio::test]

@@ -221,6 +221,25 @@ async fn rows_with_a_key_are_merged() {
     assert!(w.take(&stream).await.unchanged);
 }
 
+/// Read once more, they would not be found in the table.
+#[tokio::test]
+async fn rows_without_a_whole_key_stop_an_incremental_read() {
+    let Some((w, server)) = start().await else { return };
+    server
+        .execute(
+            "CREATE TABLE orders (a int, b int, at int, UNIQUE (a, b)); INSERT INTO orders VALUES (1, 1, 1), (1, NULL, 2)",
+        )
+        .await;
+    let stream = Stream { key: vec!["a".to_owned(), "b".to_owned()], ..incremental("at") };
+    let told = w.refused(&stream).await;
+    assert!(told.contains("I015") && told.contains("1 of the new rows has NULL in a, b, which is the key"), "{told}");
+    assert!(!w.exists("bronze.t").await);
+    server.execute("DELETE FROM orders WHERE b IS NULL").await;
+    assert_eq!(w.take(&stream).await.rows, Some(1));
+    server.execute("INSERT INTO orders VALUES (2, NULL, 3)").await;
+    assert!(w.refused(&stream).await.contains("I015"));
+}
+
 #[tokio::test]
 async fn many_rows_at_the_boundary_are_summed() {
     let Some((w, server)) = start().await else { return };

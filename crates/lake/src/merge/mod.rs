@@ -16,16 +16,29 @@ use polder_table::spec::{DataFile, Schema, Type};
 use tokio_util::sync::CancellationToken;
 
 use self::query::{Doomed, Queries};
-use self::watch::KeyWatch;
+use self::watch::{KeyWatch, Repeats};
+use crate::schema::to_arrow;
 use crate::write::Begun;
 use crate::{Lake, LakeError, LakeTable, Result, WriteTarget, Written};
 
 /// How new rows find the old ones that they replace.
 #[derive(Debug, Clone)]
 pub struct Merge {
-    /// Columns at the top of the table. Rows with a NULL in one of them replace nothing and are replaced by nothing.
+    /// Columns at the top of the table.
     pub keys: Vec<String>,
     pub duplicates: Duplicates,
+    pub nulls: NullKeys,
+    /// Old rows that go whatever their key: those with one of these values in a text column.
+    pub besides: Option<(String, Vec<String>)>,
+}
+
+/// What happens to new rows with NULL in a column of the key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NullKeys {
+    /// `LakeError::NullKey`.
+    Refuse,
+    /// They replace nothing, and are replaced by nothing.
+    Keep,
 }
 
 /// What happens when two new rows have the same key.
@@ -77,7 +90,7 @@ impl Lake {
         check_keys(table.iceberg_schema(), &merge.keys)?;
         let new = self.write_keyed(target, rows, merge, cancel, written).await?;
         let guard = self.guard(&new.files);
-        let result = self.merge_written(table, target, &new, &merge.keys, cancel, written).await;
+        let result = self.merge_written(table, target, &new, merge, cancel, written).await;
         settle(&guard, with_new(result, new)).await
     }
 
@@ -95,15 +108,23 @@ impl Lake {
         written: Report<'_>,
     ) -> Result<Written> {
         check_keys(&target.schema, &merge.keys)?;
-        let (watch, rows) = KeyWatch::over(&merge.keys, rows, &self.runtime().memory_pool);
+        let table = to_arrow(&target.schema)?;
+        let (watch, rows) = KeyWatch::over(&merge.keys, &table, rows, &self.runtime().memory_pool);
         let new = self.write(target, rows, cancel, written).await?;
         let guard = self.guard(&new.files);
-        let watched = tokio::task::spawn_blocking(|| watch.may_repeat()).await;
-        if matches!(watched, Ok(false)) || new.rows < 2 {
-            guard.keep();
-            return Ok(new);
+        if merge.nulls == NullKeys::Refuse && watch.incomplete() > 0 {
+            guard.remove().await;
+            return Err(LakeError::NullKey { keys: merge.keys.clone(), rows: watch.incomplete() });
         }
-        let result = self.one_for_each_key(target, &new, merge, cancel, written).await;
+        let suspects = match tokio::task::spawn_blocking(|| watch.repeats()).await {
+            Ok(Repeats::None) => {
+                guard.keep();
+                return Ok(new);
+            }
+            Ok(Repeats::Of(hashes)) => Some(hashes),
+            Ok(Repeats::Unknown) | Err(_) => None,
+        };
+        let result = self.one_for_each_key(target, &new, merge, suspects, cancel, written).await;
         let Deduplicated { again, gone } = match result {
             Ok(result) => result,
             Err(error) => {
@@ -132,9 +153,7 @@ impl Lake {
         check_keys(table.iceberg_schema(), &[column.to_owned()])?;
         let new = self.write(target, rows, cancel, written).await?;
         let guard = self.guard(&new.files);
-        let list = values.iter().map(|value| lit(ScalarValue::Utf8View(Some(value.clone())))).collect();
-        let column = Expr::Column(Column::new_unqualified(column));
-        let predicate = Expr::InList(InList::new(Box::new(column), list, false));
+        let predicate = one_of(column, values);
         let result = self.delete_where(table, target, predicate, cancel, written).await;
         settle(&guard, with_new(result, new)).await
     }
@@ -183,37 +202,31 @@ impl Lake {
     ) -> Result<Merged> {
         let queries = Queries::new(self, table, 0);
         let candidates = table.pruned_files(std::slice::from_ref(&predicate)).await?;
-        self.rewrite(&queries, target, candidates, &Doomed::Where(predicate), cancel, written).await
+        let doomed = Doomed { by_key: None, by_value: Some(predicate) };
+        self.rewrite(&queries, target, candidates, &doomed, cancel, written).await
     }
 
-    /// Writes anew the files that have a key more than once.
+    /// Writes anew the files that have a key more than once. `suspects`: the hashes of all such keys, where they are known.
     async fn one_for_each_key(
         self: &Arc<Self>,
         target: &WriteTarget,
         new: &Written,
         merge: &Merge,
+        suspects: Option<HashSet<u64>>,
         cancel: &CancellationToken,
         written: Report<'_>,
     ) -> Result<Deduplicated> {
         let table = LakeTable::of_target(self, target)?;
-        let queries = Queries::new(self, &table, new.rows);
+        let queries = Queries::new(self, &table, suspects.as_ref().map_or(new.rows, |hashes| hashes.len() as u64));
         let files: Vec<_> = new.files.iter().map(|file| new_info(file, target)).collect();
-        let order = match &merge.duplicates {
-            Duplicates::LastBy(order) => order,
-            Duplicates::Refuse => {
-                return match queries.duplicate(&merge.keys, &files, cancel).await? {
-                    Some((key, rows)) => Err(LakeError::DuplicateKey { key, rows }),
-                    None => Ok(Deduplicated::default()),
-                };
-            }
+        let repeated = queries.repeated(&merge.keys, &files, suspects, cancel).await?;
+        let Some((key, rows)) = repeated.example(&merge.keys)? else { return Ok(Deduplicated::default()) };
+        let Duplicates::LastBy(order) = &merge.duplicates else {
+            return Err(LakeError::DuplicateKey { key, rows });
         };
-        let with_repeated = queries.with_repeated(&merge.keys, &files, cancel).await?;
-        if with_repeated.is_empty() {
-            return Ok(Deduplicated::default());
-        }
-        let rows = queries.last_by_key(&merge.keys, order, &files, &with_repeated).await?;
+        let rows = queries.last_by_key(&merge.keys, order, &repeated).await?;
         let again = self.write(target, rows, cancel, &|_, bytes| written(0, bytes)).await?;
-        let gone = with_repeated.iter().map(|info| info.file.file_path().to_owned()).collect();
+        let gone = repeated.files.iter().map(|info| info.file.file_path().to_owned()).collect();
         Ok(Deduplicated { again, gone })
     }
 
@@ -222,18 +235,21 @@ impl Lake {
         table: &LakeTable,
         target: &WriteTarget,
         new: &Written,
-        keys: &[String],
+        merge: &Merge,
         cancel: &CancellationToken,
         written: Report<'_>,
     ) -> Result<Merged> {
-        if new.rows == 0 {
+        let by_value = merge.besides.as_ref().map(|(column, values)| one_of(column, values));
+        if new.rows == 0 && by_value.is_none() {
             return Ok(Merged::default());
         }
         let queries = Queries::new(self, table, new.rows);
         let files: Vec<_> = new.files.iter().map(|file| new_info(file, target)).collect();
-        let range = table.key_range(keys, &files);
-        let candidates = table.pruned_files(&range).await?;
-        let doomed = Doomed::Keys { keys: keys.to_vec(), new: files };
+        // Where the files do not know the range of a key, any old file may have it.
+        let range = table.key_range(&merge.keys, &files);
+        let wanted = range.map(|range| by_value.iter().cloned().fold(range, Expr::or));
+        let candidates = table.pruned_files(wanted.as_slice()).await?;
+        let doomed = Doomed { by_key: Some((merge.keys.clone(), files)), by_value };
         self.rewrite(&queries, target, candidates, &doomed, cancel, written).await
     }
 
@@ -283,15 +299,20 @@ impl Merged {
 }
 
 impl LakeTable {
-    /// The range of each key in some files, as predicates; empty where the files do not know.
-    fn key_range(&self, keys: &[String], files: &[Arc<DataFileInfo>]) -> Vec<Expr> {
+    /// The range of each key in some files, as a predicate; nothing where the files do not know.
+    fn key_range(&self, keys: &[String], files: &[Arc<DataFileInfo>]) -> Option<Expr> {
         let range = |key: &String| -> Option<Expr> {
             let (lower, upper) = self.bounds_over(files, key)?;
             let column = || Expr::Column(Column::new_unqualified(key));
             Some(column().gt_eq(lit(lower)).and(column().lt_eq(lit(upper))))
         };
-        conjunction(keys.iter().filter_map(range)).into_iter().collect()
+        conjunction(keys.iter().filter_map(range))
     }
+}
+
+fn one_of(column: &str, values: &[String]) -> Expr {
+    let list = values.iter().map(|value| lit(ScalarValue::Utf8View(Some(value.clone())))).collect();
+    Expr::InList(InList::new(Box::new(Expr::Column(Column::new_unqualified(column))), list, false))
 }
 
 fn check_keys(schema: &Schema, keys: &[String]) -> Result<()> {

@@ -1,21 +1,25 @@
 //! The queries of a merge, as plans: no name of a column is ever parsed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use datafusion::arrow::array::{AsArray, RecordBatch};
+use datafusion::arrow::array::{AsArray, BooleanArray, RecordBatch};
+use datafusion::arrow::compute::filter_record_batch;
 use datafusion::arrow::datatypes::{Int64Type, UInt64Type};
 use datafusion::arrow::util::display::array_value_to_string;
 use datafusion::common::{Column, JoinType};
-use datafusion::datasource::provider_as_source;
+use datafusion::datasource::{MemTable, provider_as_source};
 use datafusion::functions_aggregate::expr_fn::count;
 use datafusion::functions_window::expr_fn::row_number;
 use datafusion::logical_expr::{Expr, ExprFunctionExt, LogicalPlan, LogicalPlanBuilder, lit};
 use datafusion::physical_plan::{SendableRecordBatchStream, execute_stream_partitioned};
 use datafusion::prelude::{SessionConfig, SessionContext};
+use futures::StreamExt;
 use polder_table::DataFileInfo;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::watch::KeyHasher;
 use crate::{Lake, LakeError, LakeTable, Result};
 
 /// The column of a scan that tells the file of a row.
@@ -30,12 +34,15 @@ const ROWS: &str = "__rows";
 /// A key is taken to have this many bytes when the size of a join is estimated.
 const KEY_BYTES: u64 = 64;
 
+/// Up to this size the keys of a join are kept once for all threads.
+const SHARED_TABLE_BYTES: usize = 32 * 1024 * 1024;
+
 /// Which of the old rows go.
-pub(super) enum Doomed {
+pub(super) struct Doomed {
     /// Those with a key of these new files.
-    Keys { keys: Vec<String>, new: Vec<Arc<DataFileInfo>> },
+    pub(super) by_key: Option<(Vec<String>, Vec<Arc<DataFileInfo>>)>,
     /// Those for which this is true.
-    Where(Expr),
+    pub(super) by_value: Option<Expr>,
 }
 
 pub(super) struct Queries<'a> {
@@ -49,55 +56,49 @@ impl<'a> Queries<'a> {
         Self { table, context: context(lake, new_rows) }
     }
 
-    /// A key that the new files have more than once, as text, and how often.
-    pub(super) async fn duplicate(
+    /// The keys that new files have more than once. With `suspects` only keys with these hashes are looked at.
+    pub(super) async fn repeated(
         &self,
         keys: &[String],
         new: &[Arc<DataFileInfo>],
+        suspects: Option<HashSet<u64>>,
         cancel: &CancellationToken,
-    ) -> Result<Option<(String, u64)>> {
-        let plan = self.repeated(keys, new)?.limit(0, Some(1))?.build()?;
-        for batch in self.collect(plan, cancel).await? {
-            if batch.num_rows() > 0 {
-                return Ok(Some((key_text(&batch, keys)?, row_count(&batch))));
-            }
-        }
-        Ok(None)
-    }
-
-    /// The new files that have rows with a key that comes more than once.
-    pub(super) async fn with_repeated(
-        &self,
-        keys: &[String],
-        new: &[Arc<DataFileInfo>],
-        cancel: &CancellationToken,
-    ) -> Result<Vec<Arc<DataFileInfo>>> {
-        let rows = self.scan(NEW, new, keys, Some(FILE))?;
-        let plan = self.by_repetition(keys, new, rows, JoinType::RightSemi)?;
+    ) -> Result<Repeated> {
+        let rows = match suspects {
+            Some(hashes) => self.with_hash_in(keys, new, hashes, cancel).await?,
+            None => self.scan(NEW, new, keys, Some(FILE))?,
+        };
+        let columns: Vec<Expr> = keys.iter().map(|key| column(key)).collect();
+        let complete = columns.iter().map(|c| c.clone().is_not_null()).reduce(Expr::and).unwrap_or_else(|| lit(true));
+        let counted = rows.clone().filter(complete)?.aggregate(columns, [count(lit(1i64)).alias(ROWS)])?;
+        let plan = counted.filter(column(ROWS).gt(lit(1i64)))?.build()?;
+        let schema = Arc::clone(plan.schema().inner());
+        let batches = self.collect(plan, cancel).await?;
+        let again = Arc::new(MemTable::try_new(schema, vec![batches.clone()])?);
+        let plan = by_repetition(&again, keys, rows, JoinType::RightSemi)?;
         let plan = plan.aggregate([column(FILE)], [count(lit(1i64)).alias(ROWS)])?.build()?;
-        let matches = self.file_counts(plan, cancel).await?;
-        Ok(matches.into_keys().filter_map(|place| new.get(place).cloned()).collect())
+        let files = self.file_counts(plan, cancel).await?;
+        let files = files.into_keys().filter_map(|place| new.get(place).cloned()).collect();
+        Ok(Repeated { again, batches, files })
     }
 
-    /// The rows of some of the new files, one for each key: the one that comes last by `order`. Rows without a whole key
-    /// all stay. These files must have all rows whose key comes more than once in `new`.
+    /// The rows of the files that have a repeated key, one for each key: the one that comes last by `order`. Rows without
+    /// a whole key all stay.
     pub(super) async fn last_by_key(
         &self,
         keys: &[String],
         order: &[String],
-        new: &[Arc<DataFileInfo>],
-        files: &[Arc<DataFileInfo>],
+        repeated: &Repeated,
     ) -> Result<Vec<SendableRecordBatchStream>> {
-        let rows = || self.scan_all(NEW, files, None);
-        let once = self.by_repetition(keys, new, rows()?, JoinType::RightAnti)?;
+        let rows = || self.scan_all(NEW, &repeated.files, None);
+        let once = by_repetition(&repeated.again, keys, rows()?, JoinType::RightAnti)?;
         let rank = row_number()
             .partition_by(keys.iter().map(|key| column(key)).collect())
             .order_by(order.iter().map(|c| column(c).sort(false, false)).collect())
             .build()?
             .alias(RANK);
         let columns: Vec<Expr> = self.table.schema.fields().iter().map(|f| column(f.name())).collect();
-        let last = self
-            .by_repetition(keys, new, rows()?, JoinType::RightSemi)?
+        let last = by_repetition(&repeated.again, keys, rows()?, JoinType::RightSemi)?
             .window([rank])?
             .filter(column(RANK).eq(lit(1u64)))?
             .project(columns)?
@@ -105,27 +106,36 @@ impl<'a> Queries<'a> {
         streams(&self.context, once.union(last)?.build()?).await
     }
 
-    /// Whole keys that come more than once, and how often.
-    fn repeated(&self, keys: &[String], new: &[Arc<DataFileInfo>]) -> Result<LogicalPlanBuilder> {
-        let columns: Vec<Expr> = keys.iter().map(|key| column(key)).collect();
-        let complete = columns.iter().map(|c| c.clone().is_not_null()).reduce(Expr::and).unwrap_or_else(|| lit(true));
-        let counted = self.scan(NEW, new, keys, None)?.filter(complete)?;
-        let counted = counted.aggregate(columns, [count(lit(1i64)).alias(ROWS)])?;
-        Ok(counted.filter(column(ROWS).gt(lit(1i64)))?)
-    }
-
-    /// Those of `rows` (a scan called `NEW`) whose key comes more than once, or those where it does not. The repeated
-    /// keys, which are mostly few, are what the join keeps in memory.
-    fn by_repetition(
+    /// The keys and files of the rows whose keys have one of these hashes, kept in memory.
+    async fn with_hash_in(
         &self,
         keys: &[String],
         new: &[Arc<DataFileInfo>],
-        rows: LogicalPlanBuilder,
-        join: JoinType,
+        hashes: HashSet<u64>,
+        cancel: &CancellationToken,
     ) -> Result<LogicalPlanBuilder> {
-        let side = |table: &str| -> Vec<Column> { keys.iter().map(|key| Column::new(Some(table), key)).collect() };
-        let again = self.repeated(keys, new)?.project(keys.iter().map(|key| column(key)))?.alias(AGAIN)?;
-        Ok(again.join(rows.build()?, join, (side(AGAIN), side(NEW)), None)?)
+        let plan = self.scan(NEW, new, keys, Some(FILE))?.build()?;
+        let schema = Arc::clone(plan.schema().inner());
+        let hasher = KeyHasher::new(keys, &schema)
+            .ok_or_else(|| LakeError::Defect("keys of this type have no hashes".to_owned()))?;
+        let hashes = Arc::new(hashes);
+        let mut tasks = JoinSet::new();
+        for stream in streams(&self.context, plan).await? {
+            tasks.spawn(only_hashed(stream, keys.len(), hasher.clone(), Arc::clone(&hashes)));
+        }
+        let mut batches = Vec::new();
+        loop {
+            let done = tokio::select! {
+                () = cancel.cancelled() => return Err(LakeError::Cancelled),
+                done = tasks.join_next() => done,
+            };
+            match done {
+                Some(done) => batches.extend(done.map_err(|e| LakeError::Defect(e.to_string()))??),
+                None => break,
+            }
+        }
+        let table = Arc::new(MemTable::try_new(schema, vec![batches])?);
+        Ok(LogicalPlanBuilder::scan(NEW, provider_as_source(table), None)?)
     }
 
     /// How many rows of each file go, by the file's place in the list; files that keep all are left out.
@@ -135,14 +145,14 @@ impl<'a> Queries<'a> {
         doomed: &Doomed,
         cancel: &CancellationToken,
     ) -> Result<BTreeMap<usize, u64>> {
-        let plan = match doomed {
-            Doomed::Keys { keys, new } => self.join(files, keys, new, JoinType::LeftSemi, Some(FILE))?,
-            Doomed::Where(predicate) => {
-                self.scan_all(OLD, files, Some(FILE))?.filter(Expr::IsTrue(Box::new(predicate.clone())))?
-            }
-        };
-        let plan = plan.aggregate([column(FILE)], [count(lit(1i64)).alias(ROWS)])?.build()?;
-        self.file_counts(plan, cancel).await
+        let stay = self.staying(files, doomed, Some(FILE))?;
+        let plan = stay.aggregate([column(FILE)], [count(lit(1i64)).alias(ROWS)])?.build()?;
+        let stay = self.file_counts(plan, cancel).await?;
+        let go = files.iter().enumerate().map(|(place, info)| {
+            let stay = stay.get(&place).copied().unwrap_or_default();
+            (place, info.file.record_count().saturating_sub(stay))
+        });
+        Ok(go.filter(|(_, rows)| *rows > 0).collect())
     }
 
     /// The answer of a plan that counts rows by file.
@@ -165,30 +175,23 @@ impl<'a> Queries<'a> {
         files: &[Arc<DataFileInfo>],
         doomed: &Doomed,
     ) -> Result<Vec<SendableRecordBatchStream>> {
-        let plan = match doomed {
-            Doomed::Keys { keys, new } => self.join(files, keys, new, JoinType::LeftAnti, None)?,
-            Doomed::Where(predicate) => {
-                self.scan_all(OLD, files, None)?.filter(Expr::IsNotTrue(Box::new(predicate.clone())))?
-            }
-        };
-        streams(&self.context, plan.build()?).await
+        streams(&self.context, self.staying(files, doomed, None)?.build()?).await
     }
 
-    fn join(
+    fn staying(
         &self,
         files: &[Arc<DataFileInfo>],
-        keys: &[String],
-        new: &[Arc<DataFileInfo>],
-        join_type: JoinType,
+        doomed: &Doomed,
         file_column: Option<&str>,
     ) -> Result<LogicalPlanBuilder> {
-        let old = match file_column {
-            Some(_) => self.scan(OLD, files, keys, file_column)?,
-            None => self.scan_all(OLD, files, None)?,
-        };
+        let mut stay = self.scan_all(OLD, files, file_column)?;
+        if let Some(predicate) = &doomed.by_value {
+            stay = stay.filter(Expr::IsNotTrue(Box::new(predicate.clone())))?;
+        }
+        let Some((keys, new)) = &doomed.by_key else { return Ok(stay) };
         let new = self.scan(NEW, new, keys, None)?.build()?;
         let side = |table: &str| -> Vec<Column> { keys.iter().map(|key| Column::new(Some(table), key)).collect() };
-        Ok(old.join(new, join_type, (side(OLD), side(NEW)), None)?)
+        Ok(stay.join(new, JoinType::LeftAnti, (side(OLD), side(NEW)), None)?)
     }
 
     fn scan_all(
@@ -226,6 +229,56 @@ impl<'a> Queries<'a> {
     }
 }
 
+/// Keys that come more than once.
+pub(super) struct Repeated {
+    again: Arc<MemTable>,
+    /// The same, each with how often it comes.
+    batches: Vec<RecordBatch>,
+    /// The new files that have them.
+    pub(super) files: Vec<Arc<DataFileInfo>>,
+}
+
+impl Repeated {
+    /// One of them as text, and how often it comes.
+    pub(super) fn example(&self, keys: &[String]) -> Result<Option<(String, u64)>> {
+        let Some(batch) = self.batches.iter().find(|batch| batch.num_rows() > 0) else { return Ok(None) };
+        Ok(Some((key_text(batch, keys)?, row_count(batch))))
+    }
+}
+
+/// Those of `rows` (a scan called `NEW`) whose key is in `again`, or those whose key is not. The keys that come again are
+/// what the join keeps in memory.
+fn by_repetition(
+    again: &Arc<MemTable>,
+    keys: &[String],
+    rows: LogicalPlanBuilder,
+    join: JoinType,
+) -> Result<LogicalPlanBuilder> {
+    let side = |table: &str| -> Vec<Column> { keys.iter().map(|key| Column::new(Some(table), key)).collect() };
+    let again = LogicalPlanBuilder::scan(AGAIN, provider_as_source(Arc::clone(again) as _), None)?;
+    Ok(again.join(rows.build()?, join, (side(AGAIN), side(NEW)), None)?)
+}
+
+/// The rows of a stream whose first columns, the key, have one of these hashes.
+async fn only_hashed(
+    mut rows: SendableRecordBatchStream,
+    keys: usize,
+    mut hasher: KeyHasher,
+    hashes: Arc<HashSet<u64>>,
+) -> Result<Vec<RecordBatch>> {
+    let mut found = Vec::new();
+    while let Some(batch) = rows.next().await {
+        let batch = batch?;
+        let key: Vec<_> = batch.columns().iter().take(keys).collect();
+        let of_rows = hasher.hash(&key, batch.num_rows())?;
+        let wanted: BooleanArray = of_rows.iter().map(|hash| Some(hashes.contains(hash))).collect();
+        if wanted.has_true() {
+            found.push(filter_record_batch(&batch, &wanted).map_err(|e| LakeError::Query(e.into()))?);
+        }
+    }
+    Ok(found)
+}
+
 fn context(lake: &Lake, keys: u64) -> SessionContext {
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let mut config = SessionConfig::new().with_target_partitions(threads);
@@ -235,6 +288,9 @@ fn context(lake: &Lake, keys: u64) -> SessionContext {
         _ => u64::MAX,
     };
     config.options_mut().optimizer.prefer_hash_join = keys.saturating_mul(KEY_BYTES) < limit;
+    // Few keys are looked up by all threads in one table, and rows stay where they are.
+    config.options_mut().optimizer.hash_join_single_partition_threshold = SHARED_TABLE_BYTES;
+    config.options_mut().optimizer.hash_join_single_partition_threshold_rows = SHARED_TABLE_BYTES / KEY_BYTES as usize;
     SessionContext::new_with_config_rt(config, Arc::clone(lake.runtime()))
 }
 

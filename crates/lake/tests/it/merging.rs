@@ -6,7 +6,7 @@ use std::sync::Arc;
 use datafusion::arrow::array::*;
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::prelude::{col, lit};
-use polder_lake::{Duplicates, LakeError, Merge, Merged};
+use polder_lake::{Duplicates, LakeError, Merge, Merged, NullKeys};
 use polder_table::Operation;
 use polder_table::spec::Transform;
 use rand::rngs::SmallRng;
@@ -35,7 +35,7 @@ fn batch(rows: &[Row]) -> RecordBatch {
 }
 
 fn by_key(duplicates: Duplicates) -> Merge {
-    Merge { keys: vec!["a".to_owned(), "b".to_owned()], duplicates }
+    Merge { keys: vec!["a".to_owned(), "b".to_owned()], duplicates, nulls: NullKeys::Keep, besides: None }
 }
 
 async fn merge(world: &World, rows: &[Row], merge: &Merge) -> Result<Merged, LakeError> {
@@ -139,7 +139,7 @@ async fn the_last_of_duplicates_wins_or_they_are_refused() {
 async fn keys_must_be_columns() {
     let world = world().await;
     world.create(&schema(), &[]).await;
-    let wrong = Merge { keys: vec!["nope".to_owned()], duplicates: Duplicates::Refuse };
+    let wrong = Merge { keys: vec!["nope".to_owned()], ..by_key(Duplicates::Refuse) };
     let error = merge(&world, &[(Some(1), "x".to_owned(), 1)], &wrong).await.unwrap_err();
     assert_eq!(error.to_string(), "the table has no column `nope`");
 }
@@ -259,4 +259,39 @@ async fn only_files_with_a_repeated_key_are_written_again() {
     let all: u64 = written.files.iter().map(|file| file.file_size_in_bytes()).sum();
     let bytes = bytes.into_inner();
     assert!(bytes > all && bytes < all * 3 / 2, "{bytes} of {all} bytes: one file of five was written twice");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_of_a_rewritten_file_go_beside_those_of_a_key() {
+    let world = world().await;
+    world.create(&schema(), &[]).await;
+    let row = |a: Option<i64>, file: &str, v| (a, file.to_owned(), v);
+    let old = [row(Some(1), "one", 1), row(Some(2), "one", 1), row(None, "one", 1), row(Some(2), "two", 1)];
+    world.append(vec![batch(&old)]).await;
+    world.append(vec![batch(&[row(Some(9), "far", 1)])]).await;
+    let merge_by_a = Merge {
+        keys: vec!["a".to_owned()],
+        besides: Some(("b".to_owned(), vec!["one".to_owned()])),
+        ..by_key(Duplicates::Refuse)
+    };
+    // Of `one` only these rows are left, and 2 is also in `two`.
+    let merged = merge(&world, &[row(Some(2), "one", 2), row(None, "one", 2)], &merge_by_a).await.unwrap();
+    assert_eq!((merged.new_rows, merged.removed_rows, merged.remove.len()), (2, 4, 1));
+    apply(&world, merged).await;
+    assert_eq!(rows(&world).await, ["2|one|2", "9|far|1", "NULL|one|2"]);
+    // No row at all is left of it.
+    let merged = merge(&world, &[], &merge_by_a).await.unwrap();
+    apply(&world, merged).await;
+    assert_eq!(rows(&world).await, ["9|far|1"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_without_a_value_are_refused_where_they_must_be_found_again() {
+    let world = world().await;
+    world.create(&schema(), &[]).await;
+    let strict = Merge { nulls: NullKeys::Refuse, ..by_key(Duplicates::Refuse) };
+    let new = [(Some(1), "x".to_owned(), 5), (None, "x".to_owned(), 9)];
+    let error = merge(&world, &new, &strict).await.unwrap_err();
+    assert_eq!(error.to_string(), "1 of the new rows has NULL in a, b, which is the key");
+    assert!(world.data_files().await.is_empty());
 }

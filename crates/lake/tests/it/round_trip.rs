@@ -182,7 +182,7 @@ fn a_schema_survives_the_way_to_iceberg_and_back() {
 fn types_without_a_place_are_refused_by_name() {
     for (data_type, says) in [
         (DataType::Null, "column `c` is NULL and has no type"),
-        (DataType::Interval(datafusion::arrow::datatypes::IntervalUnit::DayTime), "column `c` is Interval"),
+        (DataType::Interval(datafusion::arrow::datatypes::IntervalUnit::DayTime), "column `c` is a length of time"),
         (DataType::Decimal256(50, 2), "column `c` is decimal(50, 2)"),
         (DataType::Struct(Fields::empty()), "column `c` is Struct"),
     ] {
