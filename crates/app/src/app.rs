@@ -182,6 +182,18 @@ impl App {
         name.map_or_else(|| self.current_ref(), |name| Ok(name.to_owned()))
     }
 
+    /// What a command has to be told to mean a branch, with the space before it: nothing on the branch itself. What is
+    /// proposed to be typed means what it says wherever it is typed.
+    ///
+    /// # Errors
+    /// As [`App::current_ref`].
+    pub fn naming(&self, option: &str, branch: &str) -> Result<String, AppError> {
+        Ok(match self.current_ref()? == branch {
+            true => String::new(),
+            false => format!(" {option} {branch}"),
+        })
+    }
+
     /// A branch that can be written to, and its head.
     pub(crate) async fn target(&self, name: Option<&str>) -> Result<(String, CommitId), AppError> {
         let name = self.ref_or_current(name)?;

@@ -67,13 +67,17 @@ pub fn plan(cx: Context<'_>, arguments: &args::Plan) -> Result<Exit, Failure> {
         let plan = app.plan(&request).await?;
         match arguments.format {
             Format::Json => print_json(&plan)?,
-            Format::Text => terminal::print(&plan_text(&plan, cx.terminal)),
+            Format::Text => {
+                let at = app.naming("--ref", &plan.target)?;
+                terminal::print(&plan_text(&plan, &at, cx.terminal));
+            }
         }
         Ok(Exit::Ok)
     })
 }
 
-fn plan_text(plan: &Plan, terminal: Terminal) -> String {
+/// `at`: what names the plan's target in a command.
+fn plan_text(plan: &Plan, at: &str, terminal: Terminal) -> String {
     let paint = terminal.paint();
     let mut rows: Vec<Vec<String>> = plan
         .steps
@@ -100,7 +104,7 @@ fn plan_text(plan: &Plan, terminal: Terminal) -> String {
     let mut out = format!("{} {} {}\n\n", paint.style(BOLD, "plan"), paint.style(DIM, "→"), plan.target);
     out += &texts(paint, &names, &rows, &[]);
     out += &format!("\n{}\n", plan_counts(plan));
-    out += &leftovers_text(&plan.leftovers, paint);
+    out += &leftovers_text(&plan.leftovers, at, paint);
     out
 }
 

@@ -70,13 +70,13 @@ pub fn damaged_text(damaged: &Damaged, paint: Paint) -> String {
     out
 }
 
-/// Tables that no run touches any more, after an empty line.
-pub fn leftovers_text(tables: &[TableName], paint: Paint) -> String {
+/// Tables that no run touches any more, after an empty line. `at`: what names their branch.
+pub fn leftovers_text(tables: &[TableName], at: &str, paint: Paint) -> String {
     if tables.is_empty() {
         return String::new();
     }
     let names: Vec<String> = tables.iter().map(ToString::to_string).collect();
-    let drop = paint.style(BOLD, &format!("polder drop {}", names.join(" ")));
+    let drop = paint.style(BOLD, &format!("polder drop {}{at}", names.join(" ")));
     format!("\nno model or source makes {} any more\n  drop      {drop}\n", names.join(", "))
 }
 
@@ -321,12 +321,19 @@ pub fn drop(cx: Context<'_>, arguments: &Drop) -> Result<Exit, Failure> {
     let tables = arguments.tables.iter().map(|t| show::table_name(t)).collect::<Result<Vec<_>, _>>()?;
     cx.with_app(&cx.options(), async |app| {
         let dropped = app.drop_tables(&tables, arguments.at.as_deref()).await?;
-        terminal::line(&dropped_text(&dropped, cx.terminal.paint()));
+        let undo = undo_text(&app, &dropped.branch, &dropped.before.0, cx.terminal.paint())?;
+        terminal::line(&dropped_text(&dropped, &undo, cx.terminal.paint()));
         Ok(Exit::Ok)
     })
 }
 
-fn dropped_text(dropped: &Dropped, paint: Paint) -> String {
+/// The command that makes a branch show again what it showed before.
+fn undo_text(app: &App, branch: &str, before: &str, paint: Paint) -> Result<String, Failure> {
+    let undo = format!("polder rollback --to {}{}", short(before), app.naming("--ref", branch)?);
+    Ok(format!("  undo      {}", paint.style(BOLD, &undo)))
+}
+
+fn dropped_text(dropped: &Dropped, undo: &str, paint: Paint) -> String {
     let names = |tables: &[TableName]| tables.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     let branch = paint.style(NAME, &dropped.branch);
     let (tables, commit) = (names(&dropped.tables), short(&dropped.after.0));
@@ -334,8 +341,7 @@ fn dropped_text(dropped: &Dropped, paint: Paint) -> String {
     if !dropped.declared.is_empty() {
         out += &format!("the next run makes {} again\n", names(&dropped.declared));
     }
-    let undo = paint.style(BOLD, &format!("polder rollback --to {}", short(&dropped.before.0)));
-    out + &format!("  undo      {undo}")
+    out + undo
 }
 
 pub fn rollback(cx: Context<'_>, arguments: &Rollback) -> Result<Exit, Failure> {
@@ -348,20 +354,20 @@ pub fn rollback(cx: Context<'_>, arguments: &Rollback) -> Result<Exit, Failure> 
             (None, None) => format!("{branch}~1"),
         };
         let moved = app.rollback(Some(&branch), &to, &tables).await?;
-        terminal::line(&rollback_text(&moved, &arguments.tables, cx.terminal.paint(), now(&app)));
+        let undo = undo_text(&app, &moved.branch, &moved.before.0, cx.terminal.paint())?;
+        terminal::line(&rollback_text(&moved, &arguments.tables, &undo, cx.terminal.paint(), now(&app)));
         Ok(Exit::Ok)
     })
 }
 
-fn rollback_text(moved: &Moved, tables: &[String], paint: Paint, now: Timestamp) -> String {
+fn rollback_text(moved: &Moved, tables: &[String], undo: &str, paint: Paint, now: Timestamp) -> String {
     let name = paint.style(NAME, &moved.branch);
     let what = if tables.is_empty() { name.clone() } else { format!("{} of {name}", tables.join(", ")) };
     let to = shown_text(&moved.to, now);
     if moved.before == moved.after {
         return format!("{what}: nothing to do, it shows {to} already");
     }
-    let undo = paint.style(BOLD, &format!("polder rollback --to {}", short(&moved.before.0)));
-    format!("rolled back {what} to {to}, as commit {}\n  undo      {undo}", short(&moved.after.0))
+    format!("rolled back {what} to {to}, as commit {}\n{undo}", short(&moved.after.0))
 }
 
 /// The commit that a branch showed before a run was published to it.

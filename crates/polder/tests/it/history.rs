@@ -237,6 +237,27 @@ fn tables_that_nothing_makes_any_more_are_told_and_dropped() {
     assert_eq!(project.number("select one from gold.kept"), 1);
 }
 
+/// What undoes a drop or a rollback of another branch names that branch.
+#[test]
+fn what_happens_on_another_branch_is_undone_there() {
+    let project = Project::of(&[("polder.yaml", "name: elsewhere\n"), ("models/gold/kept.sql", "select 1 as one\n")]);
+    project.write("models/gold/old.sql", "select 1 as one\n");
+    project.polder(&["run"]).ends_with(0);
+    project.polder(&["branch", "dev"]).ends_with(0);
+    std::fs::remove_file(project.path("models/gold/old.sql")).unwrap();
+    project.polder(&["plan", "--ref", "dev"]).ends_with(0).says("polder drop gold.old --ref dev\n");
+    let before = project.polder(&["log", "main", "-n", "1"]).ends_with(0).out;
+    for command in [&["drop", "gold.old", "--ref", "dev"][..], &["rollback", "--ref", "dev", "--to", "dev~1"]] {
+        let done = project.polder(command).ends_with(0);
+        let undo = done.out.lines().last().unwrap().trim().strip_prefix("undo").unwrap().trim().to_owned();
+        assert!(undo.ends_with(" --ref dev"), "{}", done.out);
+        let undo = undo.split(' ').skip(1).collect::<Vec<_>>();
+        project.polder(&undo).ends_with(0).says("rolled back dev to ");
+        assert_eq!(project.number_at("dev", "select one from gold.old"), 1);
+    }
+    assert_eq!(project.polder(&["log", "main", "-n", "1"]).ends_with(0).out, before);
+}
+
 #[test]
 fn an_empty_project_answers_too() {
     let project = Project::of(&[("polder.yaml", "name: empty\n")]);
