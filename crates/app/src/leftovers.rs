@@ -27,9 +27,13 @@ pub struct Dropped {
 
 impl App {
     /// Tables and views at a commit that no file of the project declares. None while files have mistakes: what they
-    /// would declare is not known.
+    /// would declare, or mean to read, is not known.
     pub(crate) async fn leftovers(&self, at: &CommitId) -> Result<Vec<TableName>, AppError> {
         if has_errors(&self.loaded.diagnostics) {
+            return Ok(Vec::new());
+        }
+        let blueprint = self.blueprint(&self.loaded, at, false).await?;
+        if has_errors(&blueprint.diagnostics) {
             return Ok(Vec::new());
         }
         Ok(leftovers(&self.relations(at).await?, &self.loaded.project.tables))

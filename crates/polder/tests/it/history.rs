@@ -259,6 +259,23 @@ fn what_happens_on_another_branch_is_undone_there() {
 }
 
 #[test]
+fn what_a_model_with_mistakes_reads_is_not_called_left_over() {
+    let project = Project::of(&[
+        ("polder.yaml", "name: mistaken\n"),
+        ("models/gold/base.sql", "select 1 as one\n"),
+        ("models/gold/d.sql", "select one from gold.base\n"),
+    ]);
+    project.polder(&["run"]).ends_with(0);
+    std::fs::remove_file(project.path("models/gold/base.sql")).unwrap();
+    project.polder(&["validate"]).ends_with(2).complains("M012");
+    let done = project.polder(&["status"]).ends_with(0);
+    assert!(!done.out.contains("polder drop"), "{}", done.out);
+    std::fs::remove_file(project.path("models/gold/d.sql")).unwrap();
+    project.write("models/gold/kept.sql", "select 1 as one\n");
+    project.polder(&["status"]).ends_with(0).says("polder drop gold.base gold.d\n");
+}
+
+#[test]
 fn an_empty_project_answers_too() {
     let project = Project::of(&[("polder.yaml", "name: empty\n")]);
     let done = project.polder(&["branch"]).ends_with(0);
