@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use polder_base::TableName;
-use polder_catalog::{Change, ChangeSet, CommitId, Entry, EntryKey};
+use polder_catalog::{CatalogError, Change, ChangeSet, CommitId, Entry, EntryKey};
 use polder_model::RelationKind;
 use polder_project::Tables;
 use polder_sql::SessionOptions;
+use polder_store::{Batch, Space};
 use serde::Serialize;
 
 use crate::app::has_errors;
@@ -23,6 +24,20 @@ pub struct Dropped {
     pub tables: Vec<TableName>,
     /// Those among them that the project declares: the next run makes them again.
     pub declared: Vec<TableName>,
+}
+
+/// How often a drop is judged again when its branch moves.
+const RACES: u32 = 8;
+
+/// A drop that nothing on the branch stood against.
+struct Judged {
+    branch: String,
+    head: CommitId,
+    /// Holds as long as the branch is where it was judged.
+    unmoved: Batch,
+    doomed: BTreeSet<TableName>,
+    /// The cursors that say how far the tables were filled.
+    cursors: Vec<EntryKey>,
 }
 
 impl App {
@@ -46,7 +61,21 @@ impl App {
     /// A table that is not there; one that a model of the project, or a view of the branch, reads; a project with
     /// mistakes, for then nobody knows what reads it.
     pub async fn drop_tables(&self, tables: &[TableName], at: Option<&str>) -> Result<Dropped, AppError> {
-        let (branch, head) = self.target(at).await?;
+        let branch = self.ref_or_current(at)?;
+        for _ in 0..RACES {
+            let judged = self.judge_drop(tables, &branch).await?;
+            if let Some(dropped) = self.drop_judged(judged).await? {
+                return Ok(dropped);
+            }
+        }
+        Err(CatalogError::Contended { name: branch, attempts: RACES }.into())
+    }
+
+    /// Finds out what would go with the tables, and refuses where something reads it.
+    async fn judge_drop(&self, tables: &[TableName], branch: &str) -> Result<Judged, AppError> {
+        // The record first, then the head in it: a branch that moves in between is found to have moved.
+        let record = self.catalog.state().get(Space::Refs, branch).await?;
+        let (branch, head) = self.target(Some(branch)).await?;
         let entries: BTreeMap<EntryKey, Entry> = self.catalog.entries(&head).await?.into_iter().collect();
         for table in tables {
             if !entries.contains_key(&EntryKey::Relation(table.clone())) {
@@ -54,51 +83,77 @@ impl App {
             }
         }
         let doomed = with_quarantine(tables, &entries);
-        self.refuse_if_read(&doomed, &head).await?;
-        let cursors = entries.iter().filter_map(|(key, entry)| match entry {
-            Entry::Cursor(cursor) if doomed.iter().any(|t| t.to_string() == cursor.table) => Some(key.clone()),
+        if let Some(reader) = self.reader(&doomed, &head).await? {
+            return Err(reader.refuses(&doomed, &self.naming("--ref", &branch)?));
+        }
+        let cursors = entries.into_iter().filter_map(|(key, entry)| match entry {
+            Entry::Cursor(cursor) if doomed.iter().any(|t| t.to_string() == cursor.table) => Some(key),
             _ => None,
         });
+        let cursors = cursors.collect();
+        let unmoved = Batch::new().expect(Space::Refs, &*branch, record);
+        Ok(Judged { branch, head, unmoved, doomed, cursors })
+    }
+
+    /// `None`: the branch moved since, and what reads the tables has to be looked for again.
+    async fn drop_judged(&self, judged: Judged) -> Result<Option<Dropped>, AppError> {
+        let Judged { branch, head: before, unmoved, doomed, cursors } = judged;
         let relations = doomed.iter().cloned().map(EntryKey::Relation);
         let changes = relations.chain(cursors).map(|key| Change::Drop { key }).collect();
         let message = format!("Drop {}", listed(&doomed));
-        self.catalog.commit(&branch, ChangeSet { author: self.author(), message, run: None, changes }).await?;
-        let after = self.catalog.resolve(&branch).await?;
+        let changes = ChangeSet { author: self.author(), message, run: None, changes };
+        let after = match self.catalog.commit_with(&branch, changes, unmoved).await {
+            Ok(after) => after,
+            Err(CatalogError::RecordChanged { .. }) => return Ok(None),
+            Err(other) => return Err(other.into()),
+        };
         let declared = doomed.iter().filter(|t| self.loaded.project.tables.get(t).is_some()).cloned().collect();
-        Ok(Dropped { branch, before: head, after, tables: doomed.into_iter().collect(), declared })
+        Ok(Some(Dropped { branch, before, after, tables: doomed.into_iter().collect(), declared }))
     }
 
-    async fn refuse_if_read(&self, doomed: &BTreeSet<TableName>, head: &CommitId) -> Result<(), AppError> {
+    /// What reads one of the tables, and is not to go with them.
+    async fn reader(&self, doomed: &BTreeSet<TableName>, head: &CommitId) -> Result<Option<Reader>, AppError> {
         let blueprint = self.blueprint(&self.loaded, head, false).await?.valid()?;
         for model in blueprint.models.iter().filter(|m| !doomed.contains(&m.table)) {
             if let Some(read) = model.reads.iter().find(|r| doomed.contains(&r.table)) {
-                return Err(is_read(
-                    &read.table,
-                    &format!("{} ({})", model.table, model.span.file),
-                    doomed,
-                    &model.table,
-                ));
+                let what = format!("{} ({})", model.table, model.span.file);
+                return Ok(Some(Reader { what, makes: model.table.clone(), reads: read.table.clone() }));
             }
         }
-        let session =
-            self.engine.session_at(head.clone(), SessionOptions::system(&*head.0, self.system().now())).await?;
-        let views = self.relations(head).await?.into_iter().filter(|(_, kind)| *kind == RelationKind::View);
-        for (view, _) in views.filter(|(name, _)| !doomed.contains(name)) {
-            let scanned = scanned_by(&session, &view).await.unwrap_or_default();
-            if let Some(table) = scanned.iter().find(|t| doomed.contains(*t)) {
-                return Err(is_read(table, &format!("the view {view}"), doomed, &view));
+        let options = SessionOptions::system(&*head.0, self.system().now());
+        let session = self.engine.session_at(head.clone(), options).await?;
+        let relations = self.relations(head).await?;
+        let views = relations.iter().filter(|(name, kind)| **kind == RelationKind::View && !doomed.contains(*name));
+        for (view, _) in views {
+            let read = scanned_by(&session, view).await.unwrap_or_default();
+            if let Some(table) = read.iter().find(|t| doomed.contains(*t)) {
+                let what = format!("the view {view}");
+                return Ok(Some(Reader { what, makes: view.clone(), reads: table.clone() }));
             }
         }
-        Ok(())
+        Ok(None)
     }
 }
 
-fn is_read(table: &TableName, reader: &str, doomed: &BTreeSet<TableName>, also: &TableName) -> AppError {
-    let named = doomed.iter().filter(|t| Tables::rejected_from(t).is_none_or(|source| !doomed.contains(&source)));
-    let all: BTreeSet<TableName> = named.chain([also]).cloned().collect();
-    let names: Vec<String> = all.iter().map(ToString::to_string).collect();
-    AppError::refused(codes::REFUSED, format!("{table} is read by {reader}"))
-        .hint(format!("both: polder drop {}", names.join(" ")))
+/// What stands against a drop.
+struct Reader {
+    /// In words.
+    what: String,
+    /// The table or view that it is, or makes.
+    makes: TableName,
+    /// The one that is to be dropped.
+    reads: TableName,
+}
+
+impl Reader {
+    /// `at`: what names the branch in a command.
+    fn refuses(self, doomed: &BTreeSet<TableName>, at: &str) -> AppError {
+        let named = doomed.iter().filter(|t| Tables::rejected_from(t).is_none_or(|source| !doomed.contains(&source)));
+        let all: BTreeSet<&TableName> = named.chain([&self.makes]).collect();
+        let names: Vec<String> = all.iter().map(ToString::to_string).collect();
+        AppError::refused(codes::REFUSED, format!("{} is read by {}", self.reads, self.what))
+            .hint(format!("both: polder drop {}{at}", names.join(" ")))
+    }
 }
 
 /// The tables, and the quarantine of those that have one.
@@ -119,4 +174,41 @@ fn leftovers(relations: &BTreeMap<TableName, RelationKind>, declared: &Tables) -
 
 fn listed(tables: &BTreeSet<TableName>) -> String {
     tables.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+    use crate::{OpenOptions, RunRequest};
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_branch_that_moved_is_judged_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let models = folder.path().join("models/gold");
+        std::fs::create_dir_all(&models).unwrap();
+        std::fs::write(folder.path().join("polder.yaml"), "name: races\nmemory_limit: 256MB\n").unwrap();
+        std::fs::write(models.join("old.sql"), "select 1 as one\n").unwrap();
+        let view = "{{ config(materialized='view') }}\nselect one from gold.old\n";
+        std::fs::write(models.join("newer.sql"), view).unwrap();
+        let options = OpenOptions::new(folder.path());
+        let app = App::open(&options).await.unwrap();
+        let silent = Arc::new(polder_run::Silent);
+        app.run(&RunRequest::default(), silent, &CancellationToken::new()).await.unwrap();
+        std::fs::remove_dir_all(&models).unwrap();
+        let app = App::open(&options).await.unwrap();
+        let (old, newer): (TableName, TableName) = ("gold.old".parse().unwrap(), "gold.newer".parse().unwrap());
+
+        let without = app.drop_tables(std::slice::from_ref(&newer), None).await.unwrap();
+        let judged = app.judge_drop(std::slice::from_ref(&old), "main").await.unwrap();
+        app.rollback(None, &without.before.0, &[]).await.unwrap();
+        assert!(app.drop_judged(judged).await.unwrap().is_none(), "the view is back");
+        let error = app.drop_tables(std::slice::from_ref(&old), None).await.unwrap_err();
+        assert!(error.to_string().contains("gold.old is read by the view gold.newer"), "{error}");
+        let both = app.drop_tables(&[old, newer], None).await.unwrap();
+        assert_eq!(both.after, app.catalog.resolve("main").await.unwrap());
+    }
 }
