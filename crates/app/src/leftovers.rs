@@ -6,7 +6,7 @@ use polder_base::TableName;
 use polder_catalog::{CatalogError, Change, ChangeSet, CommitId, Entry, EntryKey};
 use polder_model::RelationKind;
 use polder_project::Tables;
-use polder_sql::SessionOptions;
+use polder_sql::{Session, SessionOptions};
 use polder_store::{Batch, Space};
 use serde::Serialize;
 
@@ -125,13 +125,37 @@ impl App {
         let relations = self.relations(head).await?;
         let views = relations.iter().filter(|(name, kind)| **kind == RelationKind::View && !doomed.contains(*name));
         for (view, _) in views {
-            let read = scanned_by(&session, view).await.unwrap_or_default();
+            let read = self.read_by(view, &session, head, &relations).await?;
             if let Some(table) = read.iter().find(|t| doomed.contains(*t)) {
                 let what = format!("the view {view}");
                 return Ok(Some(Reader { what, makes: view.clone(), reads: table.clone() }));
             }
         }
         Ok(None)
+    }
+
+    /// What a view reads: the tables and views that its SQL names, and the tables below those. Of a view that cannot be
+    /// planned any more, or whose file is gone, as much as can be found out.
+    async fn read_by(
+        &self,
+        view: &TableName,
+        session: &Session,
+        head: &CommitId,
+        relations: &BTreeMap<TableName, RelationKind>,
+    ) -> Result<BTreeSet<TableName>, AppError> {
+        let mut read = scanned_by(session, view).await.unwrap_or_default();
+        let sql = match self.lake.view(head, view).await {
+            Ok(found) => found.map(|found| found.sql),
+            Err(error) if error.is_damage() => None,
+            Err(error) => return Err(error.into()),
+        };
+        let named = sql.and_then(|sql| polder_sql::table_references(&sql).ok()).unwrap_or_default();
+        for (namespace, name) in named {
+            let places = namespace.map_or_else(|| polder_sql::search_order(Some(&view.namespace)), |only| vec![only]);
+            let mut tables = places.iter().map(|namespace| TableName::new(&**namespace, &*name));
+            read.extend(tables.find(|table| relations.contains_key(table)));
+        }
+        Ok(read)
     }
 }
 

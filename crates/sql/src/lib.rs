@@ -30,7 +30,7 @@ pub use govern::check_policies;
 pub use message::of_execution as execution_message;
 pub use polder_govern::Principal;
 pub use scanned::{ScannedTable, is_volatile, normalised_plan, scanned_tables};
-pub use session::{QueryResult, Session, SessionOptions};
+pub use session::{QueryResult, Session, SessionOptions, search_order};
 pub use statement::{FILE, Reference, references, system_references, table_references};
 pub use system::{is_system_table, system_tables};
 

@@ -84,8 +84,8 @@ const AHEAD: usize = 2;
 /// Layers in the order in which people mean them.
 const LAYERS: [&str; 3] = ["gold", "silver", "bronze"];
 
-/// Where names without a schema are looked for: in `first`, then in the layers.
-pub(crate) fn search_order(first: Option<&str>) -> Vec<String> {
+/// Where names without a schema are looked for: in `first`, then in the layers. In a view, `first` is its own schema.
+pub fn search_order(first: Option<&str>) -> Vec<String> {
     first.into_iter().chain(LAYERS.into_iter().filter(|layer| Some(*layer) != first)).map(str::to_owned).collect()
 }
 

@@ -258,6 +258,31 @@ fn what_happens_on_another_branch_is_undone_there() {
     assert_eq!(project.polder(&["log", "main", "-n", "1"]).ends_with(0).out, before);
 }
 
+/// A view that reads another view has none of its tables in its plan but those below both.
+#[test]
+fn a_view_of_a_view_stands_against_a_drop() {
+    let project = Project::of(&[
+        ("polder.yaml", "name: views\n"),
+        ("models/gold/kept.sql", "select 1 as one\n"),
+        ("models/gold/v1.sql", "{{ config(materialized='view') }}\nselect one from gold.kept\n"),
+        ("models/gold/v2.sql", "{{ config(materialized='view') }}\nselect one from v1\n"),
+    ]);
+    project.polder(&["run"]).ends_with(0);
+    for view in ["v1", "v2"] {
+        std::fs::remove_file(project.path(&format!("models/gold/{view}.sql"))).unwrap();
+    }
+    project.polder(&["branch", "dev"]).ends_with(0);
+    project
+        .polder(&["drop", "gold.v1", "--ref", "dev"])
+        .ends_with(1)
+        .complains("gold.v1 is read by the view gold.v2")
+        .complains("polder drop gold.v1 gold.v2 --ref dev");
+    project.polder(&["drop", "gold.v1"]).ends_with(1).complains("gold.v1 is read by the view gold.v2");
+    assert_eq!(project.number("select one from gold.v2"), 1);
+    project.polder(&["drop", "gold.v2"]).ends_with(0);
+    project.polder(&["drop", "gold.v1"]).ends_with(0);
+}
+
 #[test]
 fn what_a_model_with_mistakes_reads_is_not_called_left_over() {
     let project = Project::of(&[
