@@ -295,11 +295,11 @@ impl App {
         self.shown(name).await
     }
 
-    /// Merges a ref into a branch, the current one unless given, as one commit. `unchecked`: also the branch of a run
-    /// that was not published.
+    /// Merges a ref into a branch, the current one unless given, as one commit. `unchecked`: also what a run wrote that
+    /// was not published.
     ///
     /// # Errors
-    /// Unknown refs; a run's branch that was not found good; tables that both sides changed in ways that do not go
+    /// Unknown refs; commits of a run that was not found good; tables that both sides changed in ways that do not go
     /// together.
     pub async fn merge(&self, from: &str, into: Option<&str>, unchecked: bool) -> Result<Moved, AppError> {
         let (branch, before) = self.target(into).await?;
@@ -309,26 +309,10 @@ impl App {
             return Err(refused.hint("polder branch shows what there is; --into names another target"));
         }
         if !unchecked {
-            self.refuse_unpublished(from).await?;
+            self.refuse_unpublished(from, &branch).await?;
         }
         self.catalog.merge(from, &branch, &self.author(), &format!("Merge {from} into {branch}")).await?;
         self.moved(branch, before, to).await
-    }
-
-    /// Merging the branch of a run past its checks is a decision, and not what somebody does by the way.
-    async fn refuse_unpublished(&self, branch: &str) -> Result<(), AppError> {
-        let Some(record) = self.runs().await?.into_iter().find(|r| r.kind == RunKind::Run && r.branch == branch) else {
-            return Ok(());
-        };
-        let (id, status) = (record.id, record.status.as_str());
-        if record.status == RunStatus::Published {
-            return Ok(());
-        }
-        let reason = record.cause().map(|reason| format!(": {reason}")).unwrap_or_default();
-        let go_on = if record.stale { "polder run".to_owned() } else { format!("polder run --resume {id}") };
-        Err(AppError::refused(codes::REFUSED, format!("run {id} is {status}{reason}"))
-            .hint(go_on)
-            .hint(format!("polder merge {branch} --unchecked takes it over all the same")))
     }
 
     async fn moved(&self, branch: String, before: CommitId, to: Shown) -> Result<Moved, AppError> {

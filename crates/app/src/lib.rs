@@ -22,6 +22,7 @@ mod plan;
 mod query;
 mod run;
 mod tables;
+mod unpublished;
 
 pub use app::{App, OpenOptions};
 pub use checks::CheckSummary;

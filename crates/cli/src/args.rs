@@ -319,7 +319,7 @@ pub struct Merge {
     /// The branch that takes them; the current ref unless given.
     #[arg(long, value_name = "REF")]
     pub into: Option<String>,
-    /// Also the branch of a run that was held, has failed or is not at its end: past its checks.
+    /// Also what a run wrote that was held, has failed or is not at its end: past its checks.
     #[arg(long)]
     pub unchecked: bool,
 }

@@ -188,6 +188,52 @@ fn a_run_that_is_held_is_not_merged_by_the_way() {
     assert_eq!(project.number(COUNT), 2);
 }
 
+/// The commits of a held run, under other names than its branch's.
+#[test]
+fn what_a_held_run_wrote_is_not_merged_under_another_name() {
+    let project = counter();
+    project.write("checks/steps.yaml", "table: gold.steps\nchecks:\n  - holds: n < 2\n");
+    project.write("models/gold/steps.sql", "select * from generate_series(1, 2) as t(n)\n");
+    project.polder(&["run"]).ends_with(1).says("HELD.");
+    project.polder(&["branch", "fix", "--from", "run/2"]).ends_with(0);
+    project.polder(&["tag", "seen", "run/2"]).ends_with(0);
+    for name in ["run/2~0", "fix", "seen"] {
+        project
+            .polder(&["merge", name])
+            .ends_with(1)
+            .complains(&format!("{name} has what run 2 wrote, and run 2 is held: n < 2 on gold.steps does not hold"))
+            .complains(&format!("polder merge {name} --unchecked"));
+    }
+    // A run that is published on top of it does not make it good.
+    project.write("models/gold/other.sql", "select 1 as one\n");
+    project.polder(&["run", "gold.other", "--ref", "fix"]).ends_with(0);
+    project.polder(&["merge", "fix"]).ends_with(1).complains("fix has what run 2 wrote");
+    project.polder(&["branch", "work"]).ends_with(0);
+    project.polder(&["merge", "fix", "--into", "work"]).ends_with(1).complains("merge fix --into work --unchecked");
+    assert_eq!(project.number(COUNT), 1);
+
+    // What was taken over by a decision stands in the way of nothing later, here and where that is merged.
+    project.polder(&["merge", "run/2", "--into", "work", "--unchecked"]).ends_with(0);
+    project.polder(&["merge", "work"]).ends_with(0).says("merged work into main: ");
+    assert_eq!(project.number(COUNT), 2);
+    project.polder(&["merge", "fix"]).ends_with(0).says("merged fix into main: ");
+    project.polder(&["merge", "run/2"]).ends_with(0).says("main has all of run/2 already");
+}
+
+/// A run that was held first, and then taken up and published.
+#[test]
+fn what_was_published_in_the_end_can_be_merged() {
+    let project = counter();
+    project.polder(&["branch", "work"]).ends_with(0);
+    project.write("checks/steps.yaml", "table: gold.steps\nchecks:\n  - holds: n < 2\n");
+    project.write("models/gold/steps.sql", "select * from generate_series(1, 2) as t(n)\n");
+    project.polder(&["run", "--ref", "work"]).ends_with(1).says("HELD.");
+    project.write("checks/steps.yaml", "table: gold.steps\nchecks:\n  - holds: n < 3\n");
+    project.polder(&["run", "--resume", "2"]).ends_with(0);
+    project.polder(&["merge", "work"]).ends_with(0).says("merged work into main: ");
+    assert_eq!(project.number(COUNT), 2);
+}
+
 #[test]
 fn tables_that_nothing_makes_any_more_are_told_and_dropped() {
     let project = Project::of(&[
