@@ -126,6 +126,15 @@ impl Planner<'_> {
             return Ok((Action::Run, format!("full refresh ({kind})")));
         }
         let Some(existing) = existing else { return Ok((Action::Run, format!("new ({kind})"))) };
+        let path = match &existing {
+            Entry::Table(table) => Some(table.metadata_path.as_str()),
+            Entry::View(view) => Some(view.metadata_path.as_str()),
+            Entry::Cursor(_) => None,
+        };
+        // A model that adds to its table needs the table even to be planned.
+        if !model.incremental && !self.is_there(path).await {
+            return Ok((Action::Run, format!("its metadata file is gone ({kind})")));
+        }
         if !waits.is_empty() {
             let names = waits.iter().map(|k| k.resource.as_str()).collect::<Vec<_>>().join(", ");
             return Ok((Action::Perhaps, format!("when {names} changes ({kind})")));
@@ -136,16 +145,21 @@ impl Planner<'_> {
         let Some(known) = fingerprint_record(self.app.catalog.state(), &fingerprint).await? else {
             return Ok((Action::Run, format!("its SQL, settings or tables changed ({kind})")));
         };
-        let path = match &existing {
-            Entry::Table(table) => Some(table.metadata_path.as_str()),
-            Entry::View(view) => Some(view.metadata_path.as_str()),
-            Entry::Cursor(_) => None,
-        };
-        let same = known.output.0.get("metadata_path").and_then(|p| p.as_str()) == path;
-        Ok(match same {
+        let built = known.output.0.get("metadata_path").and_then(|p| p.as_str());
+        Ok(match built == path {
             true => (Action::UpToDate, format!("as run {} built it", known.run)),
-            false => (Action::Reuse, format!("run {} built the same", known.run)),
+            false if self.is_there(built).await => (Action::Reuse, format!("run {} built the same", known.run)),
+            false => (Action::Run, format!("what run {} built is gone ({kind})", known.run)),
         })
+    }
+
+    /// Whether a metadata file is still there, which a step asks before it takes a result over: it may have been
+    /// collected since, or taken away by somebody.
+    async fn is_there(&self, path: Option<&str>) -> bool {
+        match path {
+            Some(path) => self.app.catalog.tables().warehouse().storage().head(path).await.is_ok(),
+            None => false,
+        }
     }
 
     /// The fingerprint that the model would have on the target. `None`: it cannot be planned there, because a table is

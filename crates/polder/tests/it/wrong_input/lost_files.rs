@@ -85,7 +85,12 @@ fn manifests_that_are_gone() {
 fn a_model_is_built_again_without_being_asked() {
     let project = project();
     lose(&files(&project, "gold", "metadata", ".metadata.json"));
+    let alone = ["plan", "gold.total"];
+    for command in [&["plan"][..], &alone] {
+        project.polder(command).ends_with(0).says("gold.total  its metadata file is gone (table)");
+    }
     project.polder(&["run"]).ends_with(0).says("gold.total");
+    project.polder(&alone).ends_with(0).says("gold.total  as run 3 built it");
     holds(&project, 4);
     project.polder(&["status"]).ends_with(0);
 }
@@ -99,6 +104,7 @@ fn a_view_is_made_again() {
     lose(&views.into_iter().filter(|f| f.to_string_lossy().contains("all_of_it")).collect::<Vec<_>>());
     project.polder(&["status"]).ends_with(3).says("damaged: gold.all_of_it: ");
     project.polder(&["show", "gold.all_of_it"]).ends_with(3).says("does not exist");
+    project.polder(&["plan", "gold.all_of_it"]).ends_with(0).says("its metadata file is gone (view)");
     project.polder(&["run"]).ends_with(0);
     assert_eq!(project.number("select sum(a) from gold.all_of_it"), 10);
 }
