@@ -8,6 +8,7 @@ use polder_run::{RunKind, RunRecord, RunStatus};
 use polder_store::Space;
 use serde::Serialize;
 
+use crate::damage::Looked;
 use crate::run::journal::{all, steps_of};
 use crate::tables::{TableRow, column_list};
 use crate::{App, AppError, Damaged, Shown, codes};
@@ -26,6 +27,9 @@ pub struct Status {
     pub open: Vec<OpenRun>,
     /// Tables and views that cannot be read.
     pub damaged: Vec<Damaged>,
+    /// How many of their files were looked for, where there are more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub looked_for: Option<u64>,
     /// Tables and views that no file of the project declares.
     pub leftovers: Vec<TableName>,
 }
@@ -121,6 +125,7 @@ impl App {
             let executed = record.status == RunStatus::Running && self.is_executed(record.id).await?;
             open.push(OpenRun { record: record.clone(), executed });
         }
+        let Looked { damaged, cut_off } = self.damages(&commit).await?;
         Ok(Status {
             project: self.loaded.project.name.clone(),
             current,
@@ -128,7 +133,8 @@ impl App {
             views,
             runs: records.into_iter().take(RECENT).collect(),
             open,
-            damaged: self.damages(&commit).await?,
+            damaged,
+            looked_for: cut_off,
             leftovers: self.leftovers(&commit).await?,
         })
     }

@@ -54,7 +54,12 @@ fn status_text(status: &Status, paint: Paint, now: Timestamp) -> String {
         out += &format!("\nand {} more: {}\n", human::count(more as u64), paint.style(BOLD, "polder branch"));
     }
     status.damaged.iter().for_each(|damaged| out += &format!("\n{}", damaged_text(damaged, paint)));
-    out += &leftovers_text(&status.leftovers, paint);
+    out += &leftovers_text(&status.leftovers, "", paint);
+    if let Some(files) = status.looked_for {
+        let look = paint.style(BOLD, "polder show TABLE");
+        out +=
+            &format!("\nlooked for the first {} files alone: {look} looks for all of a table\n", human::count(files));
+    }
     out
 }
 
