@@ -1,6 +1,7 @@
 //! A private PostgreSQL, started from the server programs found on the machine.
 
 use std::collections::BTreeSet;
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -20,7 +21,7 @@ pub struct Server {
 /// Starts a server; `None` (and a word about it) where there is none to start.
 pub async fn server() -> Option<Server> {
     let Some(programs) = programs() else {
-        eprintln!("SKIPPED: no PostgreSQL server programs found (Debian: apt-get install postgresql)");
+        skipped("no PostgreSQL server programs found (Debian: apt-get install postgresql)");
         return None;
     };
     let folder = tempfile::tempdir().unwrap();
@@ -40,6 +41,17 @@ pub async fn server() -> Option<Server> {
     let server = Server { programs, folder, port, process };
     server.wait().await;
     Some(server)
+}
+
+/// Says that the test that calls this cannot test here what it is for. Of a test that passes nothing is shown, so it is
+/// written down as well, where somebody asks for that (`tools/test.sh` does).
+fn skipped(why: &str) {
+    eprintln!("SKIPPED: {why}");
+    let Some(list) = std::env::var_os("POLDER_TEST_SKIPPED") else { return };
+    let thread = std::thread::current();
+    let line = format!("{}: {why}\n", thread.name().unwrap_or("a test"));
+    let mut list = std::fs::OpenOptions::new().append(true).create(true).open(list).unwrap();
+    list.write_all(line.as_bytes()).unwrap();
 }
 
 fn password_file(folder: &Path) -> PathBuf {

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
-use crate::fixture::Project;
+use crate::fixture::{Project, skipped};
 
 /// Rounds of each test unless told otherwise.
 const ROUNDS: u64 = 24;
@@ -205,7 +205,7 @@ fn files_arrive_once_whenever_the_process_is_killed() {
 /// `$POLDER_TEST_PG`, with a schema of its own.
 async fn database() -> Option<(String, PgConnection)> {
     let Ok(url) = std::env::var("POLDER_TEST_PG") else {
-        eprintln!("SKIPPED: POLDER_TEST_PG names no PostgreSQL (tools/pg.py run -- … starts one)");
+        skipped("POLDER_TEST_PG names no PostgreSQL (tools/pg.py run -- … starts one)");
         return None;
     };
     let mut connection = PgConnection::connect(&url).await.unwrap();

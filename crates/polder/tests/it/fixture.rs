@@ -1,5 +1,6 @@
 //! A project in a folder of its own, and the program to run in it.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -54,6 +55,17 @@ pub fn program() -> Command {
     }
     command.env("USER", "tester").stdin(Stdio::null());
     command
+}
+
+/// Says that the test that calls this cannot test here what it is for. Of a test that passes nothing is shown, so it is
+/// written down as well, where somebody asks for that (`tools/test.sh` does).
+pub fn skipped(why: &str) {
+    eprintln!("SKIPPED: {why}");
+    let Some(list) = std::env::var_os("POLDER_TEST_SKIPPED") else { return };
+    let thread = std::thread::current();
+    let line = format!("{}: {why}\n", thread.name().unwrap_or("a test"));
+    let mut list = std::fs::OpenOptions::new().append(true).create(true).open(list).unwrap();
+    list.write_all(line.as_bytes()).unwrap();
 }
 
 impl Project {

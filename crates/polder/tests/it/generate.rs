@@ -2,7 +2,7 @@
 
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
-use crate::fixture::Project;
+use crate::fixture::{Project, skipped};
 
 /// All files below a folder, by name.
 fn files(project: &Project, folder: &str) -> Vec<(String, Vec<u8>)> {
@@ -69,7 +69,7 @@ fn what_is_generated_is_what_is_told() {
 #[tokio::test]
 async fn a_database_gets_the_same_shop() {
     let Ok(url) = std::env::var("POLDER_TEST_PG") else {
-        eprintln!("SKIPPED: POLDER_TEST_PG names no PostgreSQL (tools/pg.py run -- … starts one)");
+        skipped("POLDER_TEST_PG names no PostgreSQL (tools/pg.py run -- … starts one)");
         return;
     };
     let mut server = PgConnection::connect(&url).await.unwrap();

@@ -10,7 +10,7 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection};
 
 use super::keeps;
-use crate::fixture::{Done, Project};
+use crate::fixture::{Done, Project, skipped};
 
 /// A database of its own on the server of `POLDER_TEST_PG`.
 struct Database {
@@ -23,7 +23,7 @@ impl Database {
     fn with(tables: &str) -> Option<Self> {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let Ok(url) = std::env::var("POLDER_TEST_PG") else {
-            eprintln!("SKIPPED: POLDER_TEST_PG names no PostgreSQL server");
+            skipped("POLDER_TEST_PG names no PostgreSQL (tools/pg.py run -- … starts one)");
             return None;
         };
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::fixture::Project;
+use crate::fixture::{Project, skipped};
 
 /// Room that is left in KiB when the second run begins.
 const FREE_KIB: [u32; 12] = [0, 32, 48, 64, 96, 128, 160, 224, 288, 352, 416, 4096];
@@ -69,7 +69,7 @@ fn a_full_disk_loses_nothing() {
         command
     };
     if !isolated("true").output().is_ok_and(|o| o.status.success()) {
-        eprintln!("SKIPPED: no file system can be mounted here (unshare --map-root-user --mount)");
+        skipped("no file system can be mounted here (unshare --map-root-user --mount)");
         return;
     }
     let rows: String =

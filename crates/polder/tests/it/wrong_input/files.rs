@@ -1,6 +1,6 @@
 //! Files that are not what they should be.
 
-use crate::fixture::Project;
+use crate::fixture::{Project, skipped};
 
 /// A project whose table was filled from a good file.
 fn after_a_good_day(source: &str, file: &str, good: &[u8]) -> Project {
@@ -208,7 +208,7 @@ fn files_that_may_not_be_read() {
     };
     forbid(0);
     if std::fs::read(project.path("in/2.csv")).is_ok() {
-        eprintln!("SKIPPED: this user (root) may read everything");
+        skipped("this user (root) may read everything");
     } else {
         let done = project.polder(&["run"]).ends_with(3);
         assert!(done.out.contains("in/2.csv: Permission denied"), "{}", done.out);
