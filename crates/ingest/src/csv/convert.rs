@@ -45,6 +45,7 @@ impl ColumnReader<'_> {
     pub fn read(&self, index: usize, column: &CsvColumn, misfits: &mut Vec<Misfit>) -> ArrayRef {
         let strict = !column.lenient;
         let cut = |m: value::Micros| (!strict || !m.cut).then_some(m);
+        let double = |b: &[u8]| if strict { value::whole_double(b) } else { value::double(b, false) };
         match &column.data_type {
             DataType::Boolean => self.booleans(index, column, misfits),
             DataType::Int32 => {
@@ -57,12 +58,12 @@ impl ColumnReader<'_> {
                 Arc::new(Int64Array::new(values.into(), nulls))
             }
             DataType::Float32 => {
-                let parse = |b: &[u8]| value::double(b, strict).map(|v| v as f32);
+                let parse = |b: &[u8]| double(b).map(|v| v as f32);
                 let (values, nulls) = self.values(index, column, misfits, parse);
                 Arc::new(Float32Array::new(values.into(), nulls))
             }
             DataType::Float64 => {
-                let (values, nulls) = self.values(index, column, misfits, |b| value::double(b, strict));
+                let (values, nulls) = self.values(index, column, misfits, double);
                 Arc::new(Float64Array::new(values.into(), nulls))
             }
             DataType::Decimal128(p, s) => {

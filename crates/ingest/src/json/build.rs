@@ -152,16 +152,18 @@ impl Column {
 
     fn take_number(&mut self, number: &str) -> Result<()> {
         let bytes = number.as_bytes();
+        let lenient = self.lenient;
+        let double = |b: &[u8]| if lenient { value::double(b, true) } else { value::whole_double(b) };
         let fits = match (&mut self.values, &self.data_type) {
             (Values::Plain(Plain::Int64(b)), _) => value::integer(bytes, true).map(|v| b.append_value(v)),
-            (Values::Plain(Plain::Float64(b)), _) => value::double(bytes, true).map(|v| b.append_value(v)),
+            (Values::Plain(Plain::Float64(b)), _) => double(bytes).map(|v| b.append_value(v)),
             (Values::Plain(Plain::Decimal(b)), DataType::Decimal128(p, s)) => {
                 value::decimal(bytes, *p, *s, true).map(|v| b.append_value(v))
             }
             (Values::Plain(Plain::Int32(b)), _) => {
                 value::integer(bytes, true).and_then(|v| i32::try_from(v).ok()).map(|v| b.append_value(v))
             }
-            (Values::Plain(Plain::Float32(b)), _) => value::double(bytes, true).map(|v| b.append_value(v as f32)),
+            (Values::Plain(Plain::Float32(b)), _) => double(bytes).map(|v| b.append_value(v as f32)),
             _ => None,
         };
         fits.ok_or_else(|| self.misfit(Next::Number, number))

@@ -110,7 +110,7 @@ impl Shape {
         Some(if c.booleans == total {
             DataType::Boolean
         } else if c.numbers == total {
-            self.numbers.type_in_json().unwrap_or(DataType::Utf8)
+            self.numbers.data_type().unwrap_or(DataType::Utf8)
         } else if c.texts == total {
             self.text_type()
         } else if c.lists == total {
@@ -208,7 +208,10 @@ mod tests {
             (&["1", "1.5"], "double"),
             (&["1.50", "2.25"], "decimal(18, 2)"),
             (&["0.12345678901234567"], "double"),
-            (&["12345678901234567890.5"], "double"),
+            (&["123456789012345678", "0.5", "12345678901234567.25"], "decimal(38, 2)"),
+            (&["12345678901234567890.5"], "decimal(38, 1)"),
+            (&["12345678901234567890.5", "1e-7"], "double"),
+            (&["123456789012345680000", "0.30000000000000004"], "double"),
             (&["12345678901234567890"], "decimal(38, 0)"),
             (&["\"12\""], "text"),
             (&["\"2024-01-31\""], "date"),

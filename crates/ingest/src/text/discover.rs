@@ -25,11 +25,12 @@ enum Kind {
 
 const KINDS: usize = 9;
 
-/// Digits that are enough to tell each double from all others: who prints more of them has more to say.
-const DOUBLE_DIGITS: u32 = 17;
-
-/// Places of the smallest fractions that are counted, such as those of currencies.
-const COUNTED_PLACES: u32 = 9;
+impl Kind {
+    /// Whether the digits of such a value are all of it.
+    fn is_number(self) -> bool {
+        matches!(self, Self::Integer | Self::LongInteger | Self::Point)
+    }
+}
 
 /// What has been seen of one column.
 #[derive(Debug, Clone, Default)]
@@ -40,10 +41,11 @@ pub struct Seen {
     max_scale: u32,
     min_scale: Option<u32>,
     trailing_zero: bool,
-    /// Most digits that one value has, leading zeros left out.
-    max_digits: u32,
-    /// The first value of each kind.
+    /// Numbers with more digits than a double keeps.
+    long: u64,
+    /// The first value of each kind, and of the long numbers.
     first: [Option<First>; KINDS],
+    first_long: Option<First>,
     /// Values seen before the first that is text.
     before_text: u64,
     /// A whole file looked like another type before one came with text.
@@ -83,6 +85,10 @@ impl Seen {
     pub fn add(&mut self, bytes: &[u8], place: Place<'_>) {
         let kind = self.look(bytes);
         let slot = kind as usize;
+        if kind.is_number() && value::outgrows_double(bytes) {
+            self.long += 1;
+            self.first_long.get_or_insert_with(|| First::new(bytes, place));
+        }
         if kind == Kind::Text && self.counts[slot] == 0 {
             self.before_text = self.total();
         }
@@ -95,6 +101,7 @@ impl Seen {
         let mut seen = Self::default();
         let kind = seen.look(bytes);
         seen.counts[kind as usize] = 1;
+        seen.long = u64::from(kind.is_number() && value::outgrows_double(bytes));
         seen.data_type()
     }
 
@@ -115,7 +122,8 @@ impl Seen {
         self.max_scale = self.max_scale.max(other.max_scale);
         self.min_scale = self.min_scale.into_iter().chain(other.min_scale).min();
         self.trailing_zero |= other.trailing_zero;
-        self.max_digits = self.max_digits.max(other.max_digits);
+        self.long += other.long;
+        self.first_long = self.first_long.take().or(other.first_long);
     }
 
     fn look(&mut self, bytes: &[u8]) -> Kind {
@@ -147,7 +155,6 @@ impl Seen {
             self.max_scale = self.max_scale.max(form.scale);
             self.min_scale = Some(self.min_scale.map_or(form.scale, |s| s.min(form.scale)));
             self.trailing_zero |= form.trailing_zero;
-            self.max_digits = self.max_digits.max(value::significant_digits(bytes));
             return Kind::Point;
         }
         if value::integer(bytes, true).is_some() {
@@ -174,16 +181,6 @@ impl Seen {
 
     /// The type that holds all values seen, exactly; `None` when there was none.
     pub fn data_type(&self) -> Option<DataType> {
-        self.type_with(Self::fraction_type)
-    }
-
-    /// The type of numbers that a program wrote, in JSON: with a point they are doubles, however many digits of them it
-    /// printed, unless zeros at the end show that somebody rounded them on purpose.
-    pub fn type_in_json(&self) -> Option<DataType> {
-        self.type_with(|seen| seen.rounded_type().unwrap_or(DataType::Float64))
-    }
-
-    fn type_with(&self, fraction: impl Fn(&Self) -> DataType) -> Option<DataType> {
         use Kind::{Boolean, Date, Exponent, Integer, LongInteger, Point, Text, Timestamp, TimestampTz};
         if self.total() == 0 {
             return None;
@@ -195,7 +192,7 @@ impl Seen {
         } else if self.only(&[Integer, LongInteger]) {
             if self.integer_digits <= 38 { DataType::Decimal128(38, 0) } else { DataType::Utf8 }
         } else if self.only(&[Integer, LongInteger, Point, Exponent]) {
-            fraction(self)
+            self.fraction_type()
         } else if self.only(&[Boolean]) {
             DataType::Boolean
         } else if self.only(&[Date]) {
@@ -225,13 +222,10 @@ impl Seen {
         }
     }
 
-    /// Numbers that nobody rounded are doubles, unless one has more digits than a double keeps, and few enough of them
-    /// behind the point that they were counted and not computed.
+    /// Numbers that nobody rounded are doubles, unless one has more digits than a double keeps: all of them are decimals
+    /// then, where there is one with room for them. Where there is none, the long ones do not fit.
     fn fraction_type(&self) -> DataType {
-        let counted = self.count(Kind::Exponent) == 0
-            && self.max_digits > DOUBLE_DIGITS
-            && self.max_scale <= COUNTED_PLACES
-            && self.integer_digits + self.max_scale <= 38;
+        let counted = self.long > 0 && self.count(Kind::Exponent) == 0 && self.integer_digits + self.max_scale <= 38;
         match (self.rounded_type(), i8::try_from(self.max_scale)) {
             (Some(rounded), _) => rounded,
             (None, Ok(scale)) if counted => DataType::Decimal128(38, scale),
@@ -241,8 +235,9 @@ impl Seen {
 
     /// Values seen, and those among them that a column of this type cannot take.
     pub fn misfits(&self, data_type: &DataType) -> (u64, u64) {
-        let misfits = ALL.iter().filter(|k| !self.fits(**k, data_type)).map(|k| self.count(*k)).sum();
-        (self.total(), misfits)
+        let misfits: u64 = ALL.iter().filter(|k| !self.fits(**k, data_type)).map(|k| self.count(*k)).sum();
+        let long = if data_type.is_floating() { self.long } else { 0 };
+        (self.total(), misfits + long)
     }
 
     fn fits(&self, kind: Kind, data_type: &DataType) -> bool {
@@ -269,7 +264,8 @@ impl Seen {
     /// The first value that does not fit, with its place: for messages.
     pub fn first_misfit(&self, data_type: &DataType) -> Option<&First> {
         let candidates = ALL.iter().filter(|k| !self.fits(**k, data_type));
-        candidates.filter_map(|k| self.first[*k as usize].as_ref()).min()
+        let long = self.first_long.as_ref().filter(|_| data_type.is_floating());
+        candidates.filter_map(|k| self.first[*k as usize].as_ref()).chain(long).min()
     }
 
     /// Told when a column begins as one type and goes on as text: it is read as text, which loses nothing, but it was
@@ -337,6 +333,12 @@ mod tests {
             (&["0.12345678901234567", "12345.5"], "double"),
             (&["123456789.5", "0.123456789"], "double"),
             (&["1234567890123456789.25"], "decimal(38, 2)"),
+            (&["123456789012345678", "0.5", "12345678901234567890"], "decimal(38, 1)"),
+            (&["12345678901234567.25", "0.30000000000000004"], "decimal(38, 17)"),
+            (&["12345678901234567", "0.5", "100000000000000000000"], "double"),
+            (&["1234567890.123456717", "0.1"], "double"),
+            // No decimal has room for all of it.
+            (&["1234567890123456789.25", "1e5"], "double"),
             (&["1e5"], "double"),
             (&["true", "FALSE"], "boolean"),
             (&["true", "1"], "text"),
@@ -380,5 +382,14 @@ mod tests {
         assert_eq!(s.misfits(&DataType::Float64), (4, 1));
         assert_eq!(s.misfits(&DataType::Utf8), (4, 0));
         assert_eq!(s.first_misfit(&DataType::Int64).unwrap().to_string(), "a.csv:4 has \"x\"");
+    }
+
+    #[test]
+    fn numbers_with_more_digits_than_a_double_keeps_do_not_fit_it() {
+        let mut s = seen(&["0.5", "12345678901234567.25", "1e5", "3.1415926535897932384"]);
+        s.merge(seen(&["123456789012345678"]));
+        assert_eq!((s.misfits(&DataType::Float64), s.misfits(&DataType::Float32)), ((5, 2), (5, 2)));
+        assert_eq!(s.first_misfit(&DataType::Float64).unwrap().to_string(), "a.csv:3 has \"12345678901234567.25\"");
+        assert_eq!(s.misfits(&DataType::Utf8), (5, 0));
     }
 }

@@ -45,12 +45,6 @@ pub struct NumberForm {
     pub trailing_zero: bool,
 }
 
-/// Digits of a number without an exponent, zeros before the first other one left out.
-pub fn significant_digits(bytes: &[u8]) -> u32 {
-    let digits = bytes.iter().filter(|b| b.is_ascii_digit()).skip_while(|b| **b == b'0').count();
-    u32::try_from(digits).unwrap_or(u32::MAX)
-}
-
 /// The form of a number that is not a code: no leading zeros, no plus sign. `.5` and `5.` are numbers.
 pub fn number_form(bytes: &[u8]) -> Option<NumberForm> {
     let digits = bytes.strip_prefix(b"-").unwrap_or(bytes);
@@ -96,6 +90,53 @@ pub fn double(bytes: &[u8], strict: bool) -> Option<f64> {
         number_form(bytes)?;
     }
     std::str::from_utf8(bytes).ok()?.parse().ok().filter(|v: &f64| v.is_finite() || !strict)
+}
+
+/// A double that nobody declared: in the form that [`number_form`] knows, and with no digits that it would lose.
+pub fn whole_double(bytes: &[u8]) -> Option<f64> {
+    double(bytes, true).filter(|value| keeps(*value, bytes))
+}
+
+/// Whether a number has digits that a double would lose.
+pub fn outgrows_double(bytes: &[u8]) -> bool {
+    bytes.len() > DOUBLE_DIGITS && whole_double(bytes).is_none()
+}
+
+/// Digits that are enough to tell each double from all others: who writes more of them may have more to say.
+const DOUBLE_DIGITS: usize = 17;
+
+/// Places of the smallest fractions that are counted, such as those of currencies. What has more of them was computed,
+/// and the last of its digits mean little.
+const COUNTED_PLACES: usize = 9;
+
+/// Whether a double keeps a number: it was computed, or has few digits, or is what the double itself prints (many
+/// programs print all places of a large double).
+fn keeps(value: f64, number: &[u8]) -> bool {
+    if number.len() <= DOUBLE_DIGITS || memchr::memchr2(b'e', b'E', number).is_some() {
+        return true;
+    }
+    let digits = number.strip_prefix(b"-").unwrap_or(number);
+    let (whole, places) = match memchr::memchr(b'.', digits) {
+        Some(p) => (&digits[..p], without_end_zeros(&digits[p + 1..])),
+        None => (digits, &[][..]),
+    };
+    if places.len() > COUNTED_PLACES || significant_digits(whole, places) <= DOUBLE_DIGITS {
+        return true;
+    }
+    let printed = format!("{:.*}", places.len(), value.abs());
+    let (printed_whole, printed_places) = printed.split_once('.').unwrap_or((&printed, ""));
+    printed_whole.as_bytes() == whole && printed_places.as_bytes() == places
+}
+
+/// Digits between the first and the last one that is not zero, both counted. `places` do not end in zeros.
+fn significant_digits(whole: &[u8], places: &[u8]) -> usize {
+    let whole = if places.is_empty() { without_end_zeros(whole) } else { whole };
+    whole.iter().chain(places).skip_while(|b| **b == b'0').count()
+}
+
+fn without_end_zeros(digits: &[u8]) -> &[u8] {
+    let zeros = digits.iter().rev().take_while(|b| **b == b'0').count();
+    &digits[..digits.len() - zeros]
 }
 
 fn leading_zeros(bytes: &[u8]) -> bool {
@@ -399,6 +440,42 @@ mod tests {
             assert_eq!(double(s.as_bytes(), true), None, "{s}");
         }
         assert!(double(b"NaN", false).unwrap().is_nan());
+    }
+
+    #[test]
+    fn doubles_that_nobody_declared_lose_no_digits() {
+        for kept in [
+            "0.1",
+            "1e300",
+            "1.2345678901234567890123e5",
+            "0.30000000000000004",
+            "3.1415926535897932384",
+            "12345678901234567",
+            "123456789012345670000",
+            "1234567890123456.7000000000000",
+            "-1000000000000000000000000",
+            // What programs print of a double, to all of its places or to some.
+            "123456789012345683968",
+            "1234567890.123456717",
+            "-1234567890.123456717",
+            "0.1000000000000000055511151231257827",
+        ] {
+            assert_eq!(whole_double(kept.as_bytes()), Some(kept.parse::<f64>().unwrap()), "{kept}");
+        }
+        for lost in [
+            "123456789012345678",
+            "-123456789012345678",
+            "12345678901234567890",
+            "12345678901234567.25",
+            "1234567890123456789.250000000000",
+            "1234567890.123456789",
+            "007",
+            "1e999",
+        ] {
+            assert_eq!(whole_double(lost.as_bytes()), None, "{lost}");
+        }
+        assert!(outgrows_double(b"123456789012345678") && !outgrows_double(b"12345678901234567.5e0"));
+        assert!(double(b"12345678901234567.25", true).is_some(), "of a declared type");
     }
 
     #[test]

@@ -95,6 +95,34 @@ fn a_type_that_changes_half_way() {
 }
 
 #[test]
+fn digits_that_a_double_would_lose() {
+    let csv = |bad: &[u8], told: &[&str]| {
+        refused("files: v.csv\n", "v.csv", b"v\n0.5\n", bad, told);
+    };
+    csv(
+        b"v\n0.5\n1.5\n1234567890123456789.25\n",
+        &["error[I010]: 1 record", "v.csv:4: `v` is double, but \"1234567890123456789.25\" is decimal(38, 2)"],
+    );
+    csv(
+        b"v\n0.5\n123456789012345678\n1234567890123456789.25\n",
+        &["error[I011]", "column `v` is double in the table and decimal(38, 2) in the source", "v.csv:3 has"],
+    );
+    refused(
+        "files: v.jsonl\n",
+        "v.jsonl",
+        b"{\"v\":0.5}\n",
+        b"{\"v\":0.5}\n{\"v\":1.5}\n{\"v\":12345678901234567.25}\n",
+        &["error[I010]: 1 record", "v.jsonl:3: `v` is double, but 12345678901234567.25 is a number that does not fit"],
+    );
+    // Whoever declares a double has decided.
+    let columns = "columns: { v: double }\n";
+    for (file, text) in [("v.csv", "v\n1234567890123456789.25\n"), ("v.jsonl", "{\"v\":1234567890123456789.25}\n")] {
+        let project = after_a_good_day(&format!("files: {file}\n{columns}"), file, text.as_bytes());
+        assert_eq!(project.number("select count(*) from bronze.t where v > 1e18"), 1);
+    }
+}
+
+#[test]
 fn torn_and_broken_json_lines() {
     let json = |bad: &[u8], told: &[&str]| refused("files: e.jsonl\n", "e.jsonl", b"{\"a\":1}\n{\"a\":2}\n", bad, told);
     json(b"{\"a\":1}\n{\"a\":", &["error[I010]: 1 record", "e.jsonl:2: not JSON: it ends too early"]);
