@@ -6,8 +6,8 @@
 
 use std::collections::HashSet;
 
-use datafusion::arrow::array::{Array, ArrayRef, RecordBatch};
-use datafusion::arrow::datatypes::DataType;
+use datafusion::arrow::array::{Array, ArrayRef, GenericByteArray, RecordBatch};
+use datafusion::arrow::datatypes::{ArrowNativeType, ByteArrayType, DataType};
 use datafusion::common::hash_utils::{RandomState, create_hashes};
 
 /// Values that are looked at. With fewer rows it does not matter.
@@ -67,11 +67,11 @@ fn text_bytes(data_type: &DataType, arrays: &[&ArrayRef]) -> Option<usize> {
     use datafusion::arrow::array::AsArray;
     let of = |array: &ArrayRef| -> Option<usize> {
         Some(match data_type {
-            DataType::Utf8 => array.as_string::<i32>().value_data().len(),
-            DataType::LargeUtf8 => array.as_string::<i64>().value_data().len(),
+            DataType::Utf8 => of_slice(array.as_string::<i32>()),
+            DataType::LargeUtf8 => of_slice(array.as_string::<i64>()),
             DataType::Utf8View => array.as_string_view().lengths().map(|length| length as usize).sum(),
-            DataType::Binary => array.as_binary::<i32>().value_data().len(),
-            DataType::LargeBinary => array.as_binary::<i64>().value_data().len(),
+            DataType::Binary => of_slice(array.as_binary::<i32>()),
+            DataType::LargeBinary => of_slice(array.as_binary::<i64>()),
             DataType::BinaryView => array.as_binary_view().lengths().map(|length| length as usize).sum(),
             _ => return None,
         })
@@ -79,11 +79,19 @@ fn text_bytes(data_type: &DataType, arrays: &[&ArrayRef]) -> Option<usize> {
     arrays.iter().map(|array| of(array)).sum()
 }
 
+/// The bytes of an array's own values: its buffer may hold those of a larger array that it was cut from.
+fn of_slice<T: ByteArrayType>(array: &GenericByteArray<T>) -> usize {
+    let offsets = array.value_offsets();
+    let [first, .., last] = offsets else { return 0 };
+    last.as_usize() - first.as_usize()
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
 
     use datafusion::arrow::array::{Int64Array, StringArray, StringViewArray};
+    use datafusion::arrow::compute::cast;
     use datafusion::arrow::datatypes::{Field, Schema};
 
     use super::*;
@@ -117,6 +125,19 @@ mod tests {
         ];
         assert_eq!(plain(columns), [0, 1, 2]);
         assert_eq!(plain(vec![numbers(4000, |i| i)]), [0usize; 0], "too few rows to care");
+    }
+
+    #[test]
+    fn slices_count_for_their_own_values() {
+        let whole: ArrayRef = Arc::new(StringArray::from_iter_values((0..5000).map(|i| format!("{i:010}"))));
+        for data_type in
+            [DataType::Utf8, DataType::LargeUtf8, DataType::Utf8View, DataType::Binary, DataType::LargeBinary]
+        {
+            let whole = cast(&whole, &data_type).unwrap();
+            let slices: Vec<ArrayRef> = (0..50).map(|i| whole.slice(i * 100, 100)).collect();
+            assert_eq!(text_bytes(&data_type, &slices.iter().collect::<Vec<_>>()), Some(50_000), "{data_type}");
+        }
+        assert_eq!(text_bytes(&DataType::Utf8, &[&whole.slice(7, 0)]), Some(0));
     }
 
     #[test]
