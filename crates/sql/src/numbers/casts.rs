@@ -58,7 +58,7 @@ impl AnalyzerRule for RoundedCasts {
 fn has_fractions(operand: &Expr, schema: &DFSchema) -> bool {
     match operand.get_type(schema) {
         Ok(DataType::Decimal128(_, scale) | DataType::Decimal256(_, scale)) => scale > 0,
-        Ok(data_type) => matches!(data_type, DataType::Float32 | DataType::Float64),
+        Ok(data_type) => data_type.is_floating(),
         Err(_) => false,
     }
 }

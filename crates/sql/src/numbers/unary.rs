@@ -6,13 +6,16 @@ use datafusion::arrow::array::{Array, ArrayRef, AsArray};
 use datafusion::arrow::compute::kernels::numeric;
 use datafusion::arrow::compute::{CastOptions, cast_with_options};
 use datafusion::arrow::datatypes::{
-    DECIMAL128_MAX_PRECISION, DataType, Decimal128Type, Field, FieldRef, Float32Type, Float64Type,
+    ArrowPrimitiveType, DECIMAL128_MAX_PRECISION, DataType, Decimal128Type, Field, FieldRef, Float16Type, Float32Type,
+    Float64Type,
 };
 use datafusion::common::{Result, exec_err, internal_err};
 use datafusion::logical_expr::{
     ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 use datafusion::scalar::ScalarValue;
+
+type Half = <Float16Type as ArrowPrimitiveType>::Native;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Unary {
@@ -74,6 +77,10 @@ impl Unary {
             }
             (Self::Round, DataType::Float32) => {
                 Ok(Arc::new(array.as_primitive::<Float32Type>().unary::<_, Float32Type>(f32::round)))
+            }
+            (Self::Round, DataType::Float16) => {
+                let round = |v: Half| Half::from_f32(v.to_f32().round());
+                Ok(Arc::new(array.as_primitive::<Float16Type>().unary::<_, Float16Type>(round)))
             }
             // Arrow rounds between decimals as we do.
             (Self::Round, from) if from.is_decimal() => {

@@ -96,9 +96,14 @@ fn without_empty_brackets(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
 
 fn parse_tokens(tokens: Vec<TokenWithSpan>, text: &Text) -> Result<Statement, Box<Diagnostic>> {
     meaning::check(&tokens, text)?;
+    let from = tokens.iter().find(|t| !matches!(t.token, Token::Whitespace(_))).filter(|t| is_word(t, &["from"]));
+    let from = from.map(|token| text.at(token.span.start));
     let mut parser =
         Parser::new(&GenericDialect {}).with_recursion_limit(RECURSION_LIMIT).with_tokens_with_locations(tokens);
-    let mut statements = parser.parse_statements().map_err(|error| parse_problem(&error, text))?;
+    let mut statements = parser.parse_statements().map_err(|error| match from {
+        Some(start) => with_select(parse_problem(&error, text), start, text),
+        None => parse_problem(&error, text),
+    })?;
     let end = text.sql.len();
     match statements.len() {
         1 => Ok(statements.remove(0)),
@@ -108,6 +113,23 @@ fn parse_tokens(tokens: Vec<TokenWithSpan>, text: &Text) -> Result<Statement, Bo
                 .hint("send them one after the other"),
         )),
     }
+}
+
+/// What a `FROM t` that stands alone cannot be followed by.
+const AFTER_SELECT: [&str; 4] = ["where", "group", "having", "qualify"];
+
+/// `FROM t WHERE …`, where `FROM t` alone would have been right. `start`: of the statement's `FROM`.
+fn with_select(problem: Diagnostic, start: usize, text: &Text) -> Diagnostic {
+    let Some(span) = problem.label.as_ref().map(|label| &label.span) else { return problem };
+    let (Some(word), Some(from)) = (text.sql.get(span.start..span.end), text.sql.get(start..span.start)) else {
+        return problem;
+    };
+    if !AFTER_SELECT.iter().any(|clause| word.eq_ignore_ascii_case(clause)) {
+        return problem;
+    }
+    // A join over many lines is not repeated.
+    let from = if from.contains('\n') { "from …" } else { from.trim_end() };
+    problem.hint(format!("write `select * {from} {word} …`"))
 }
 
 /// `SUMMARIZE t` and `SUMMARIZE SELECT …` become queries: DataFusion knows neither.

@@ -61,6 +61,20 @@ async fn what_does_not_parse_points_at_the_place() {
     let message = error(&session, "SELECT 1 FORM t WHERE").await;
     assert!(message.starts_with("error[S001]") && message.contains("[t]"), "{message}");
     assert!(error(&session, "SELECT 'open").await.starts_with("error[S001]"));
+    for (sql, hint) in [
+        ("from gold.t where a > 1", Some("write `select * from gold.t where …`")),
+        ("-- all of it\nFROM gold.t AS x GROUP BY a", Some("write `select * FROM gold.t AS x GROUP …`")),
+        ("from gold.t\njoin gold.u using (a)\nwhere true", Some("write `select * from … where …`")),
+        ("from gold.t x y", None),
+        ("select 1 where 2 where 3", None),
+    ] {
+        let message = error(&session, sql).await;
+        assert!(message.starts_with("error[S001]"), "{sql}: {message}");
+        match hint {
+            Some(hint) => assert!(message.contains(hint), "{sql}: {message}"),
+            None => assert!(!message.contains("write `"), "{sql}: {message}"),
+        }
+    }
     assert!(error(&session, "").await.contains("there is no statement"));
     assert!(error(&session, "SELECT 1; SELECT 2").await.contains("2 statements"));
     assert_eq!(one(&session, "SELECT 1;").await, "1");

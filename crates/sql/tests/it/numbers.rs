@@ -273,6 +273,10 @@ async fn a_cast_to_an_integer_rounds_half_away_from_zero() {
         ("SELECT 2.7::int, -2.5::int, TRY_CAST(2.5 AS INT), TRY_CAST(9.5 AS INT)", "3|-3|3|10"),
         ("SELECT CAST(2.5e0 AS INT), CAST(-2.5e0 AS INT), CAST(0.49999999999999994e0 AS INT)", "3|-3|0"),
         ("SELECT CAST(CAST(2.5 AS REAL) AS INT), CAST(CAST(NULL AS DOUBLE) AS INT)", "3|NULL"),
+        ("SELECT CAST(arrow_cast(2.5e0, 'Float16') AS INT), CAST(arrow_cast(-2.7e0, 'Float16') AS BIGINT)", "3|-3"),
+        ("SELECT sum(CAST(arrow_cast(x, 'Float16') AS INT)) FROM (VALUES (2.5e0), (0.4e0)) AS t(x)", "3"),
+        // The name of an Arrow type asks for what Arrow does.
+        ("SELECT arrow_cast(2.7e0, 'Int64'), arrow_cast(-2.7e0, 'Int32')", "2|-2"),
         // Run over rows.
         ("SELECT sum(CAST(x AS INT)) FROM (VALUES (0.5), (1.4), (-0.5), (NULL)) AS t(x)", "1"),
         ("SELECT sum(CAST(CAST(x AS DOUBLE) AS INT)) FROM (VALUES (0.5), (1.4), (-1.5)) AS t(x)", "0"),
