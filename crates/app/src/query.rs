@@ -18,7 +18,8 @@ pub struct SqlOptions {
     /// Who asks; the user of the operating system unless set.
     pub principal: Option<String>,
     pub roles: Vec<String>,
-    /// `FROM 'x.csv'`: for the person at the command line only, never through a door.
+    /// `FROM 'x.csv'`, and warnings that tell of all tables: for the person at the command line only, never through a
+    /// door.
     pub allow_files: bool,
     pub timeout: Option<Duration>,
     pub max_rows: Option<u64>,
@@ -73,13 +74,10 @@ impl App {
 impl App {
     /// What is probably not meant so about a session that opens all the same: a role that no policy names, a mask that
     /// hides nothing.
-    ///
-    /// # Errors
-    /// Tables whose columns cannot be read.
-    pub async fn session_warnings(&self, session: &SqlSession) -> Result<Problems, AppError> {
+    pub async fn session_warnings(&self, session: &SqlSession) -> Problems {
         let mut diagnostics = self.unknown_roles(&session.session.options().principal.roles);
-        diagnostics.extend(session.session.policy_warnings().await?);
-        Ok(Problems { diagnostics, sources: session.files.clone() })
+        diagnostics.extend(session.session.policy_warnings().await);
+        Problems { diagnostics, sources: session.files.clone() }
     }
 
     /// Whoever asks with a role that is spelled wrong sees what everybody does, and takes it for what the role sees.

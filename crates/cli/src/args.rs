@@ -233,7 +233,8 @@ pub struct Sql {
     /// Write the rows to a file.
     #[arg(long, short, value_name = "FILE")]
     pub output: Option<PathBuf>,
-    /// Ask as somebody else, to see what policies leave: a principal, or a role as `role:analysts`.
+    /// Ask as somebody else, to see what policies leave: a principal, or a role as `role:analysts`. Files are not
+    /// read then.
     #[arg(long = "as", value_name = "PRINCIPAL")]
     pub principal: Option<String>,
     /// Rows that a table shows at most; 0: all.

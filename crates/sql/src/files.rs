@@ -61,7 +61,8 @@ impl Form {
 /// A file, or all files that a pattern matches, as one table.
 pub(crate) async fn outcome(resolver: &Resolver<'_>, path: &str, place: Place<'_>) -> Result<Outcome> {
     if !resolver.core.options.allow_files {
-        let hint = "declare it in `sources/*.yaml`, or read it with `polder sql` on the machine where it lies";
+        let hint =
+            "declare it in `sources/*.yaml`, or read it on the machine where it lies: `polder sql` without `--as`";
         return Ok(wrong(place, codes::FILE, "this session reads no files", Some(hint.to_owned())));
     }
     let Some(form) = Form::of(path) else {

@@ -32,7 +32,7 @@ pub struct SessionOptions {
     pub run_time: Option<Timestamp>,
     /// The schema of names that have none. `gold` unless set; then `silver`, then `bronze` are tried.
     pub default_namespace: Option<String>,
-    /// `FROM 'x.csv'`: for the person at the command line only.
+    /// `FROM 'x.csv'`, and warnings that tell of all tables: for the person at the command line only.
     pub allow_files: bool,
     pub limits: Limits,
 }
@@ -179,12 +179,15 @@ impl Session {
         Ok(execute_stream_partitioned(Arc::clone(plan), self.core.state()?.task_ctx())?)
     }
 
-    /// Warnings about policies that open the session all the same: masks that hide nothing of what it shows.
-    ///
-    /// # Errors
-    /// Tables whose columns cannot be read.
-    pub async fn policy_warnings(&self) -> Result<Vec<Diagnostic>> {
-        self.core.engine.governance().idle_masks(self.core.engine.catalog(), &self.core.at).await
+    /// Warnings about policies that open the session all the same: masks that hide nothing of what it shows. They tell
+    /// of columns of all tables. So they are for those who may see all of them: whom no policy binds, and the person at
+    /// the command line, who has the files below the tables.
+    pub async fn policy_warnings(&self) -> Vec<Diagnostic> {
+        let (governance, options) = (self.core.engine.governance(), &self.core.options);
+        if !options.allow_files && governance.binds(&options.principal) {
+            return Vec::new();
+        }
+        governance.idle_masks(self.core.engine.catalog(), &self.core.at).await
     }
 
     /// The settings of statements, for those who build physical plans of their own.

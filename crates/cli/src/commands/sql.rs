@@ -28,7 +28,7 @@ pub fn sql(cx: Context<'_>, arguments: &Sql) -> Result<Exit, Failure> {
     let app = runtime.block_on(cx.open(&cx.options()))?;
     let options = session_options(arguments);
     let session = runtime.block_on(app.session(&options))?;
-    let warnings = runtime.block_on(app.session_warnings(&session))?;
+    let warnings = runtime.block_on(app.session_warnings(&session));
     if !warnings.diagnostics.is_empty() {
         terminal::note(&told(&warnings, cx.terminal.paint_err()));
     }
@@ -43,7 +43,9 @@ pub fn sql(cx: Context<'_>, arguments: &Sql) -> Result<Exit, Failure> {
 }
 
 fn session_options(arguments: &Sql) -> SqlOptions {
-    let mut options = SqlOptions { at: arguments.at.clone(), allow_files: true, ..SqlOptions::default() };
+    // Files know no policies, and those of the warehouse hold what policies hide: somebody else reads none.
+    let allow_files = arguments.principal.is_none();
+    let mut options = SqlOptions { at: arguments.at.clone(), allow_files, ..SqlOptions::default() };
     options.principal.clone_from(&arguments.principal);
     // `--as role:analysts`: somebody who has that role.
     options.roles = arguments.principal.iter().filter_map(|p| p.strip_prefix("role:")).map(str::to_owned).collect();

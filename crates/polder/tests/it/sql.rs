@@ -73,6 +73,19 @@ fn files_are_read_by_name() {
 }
 
 #[test]
+fn somebody_else_reads_no_files() {
+    let project = one();
+    project.write("x.csv", "a\n1\n");
+    for who in ["role:analysts", "ada"] {
+        project
+            .polder(&["sql", "--as", who, "select * from 'x.csv'"])
+            .ends_with(2)
+            .complains("this session reads no files")
+            .complains("`polder sql` without `--as`");
+    }
+}
+
+#[test]
 fn analysts_see_what_policies_leave() {
     let shop = Project::shop(2_000);
     shop.polder(&["run"]).ends_with(0);
@@ -117,6 +130,23 @@ fn a_mask_that_hides_nothing_is_told() {
         assert!(done.err.contains("policies/p.yaml:3:3"), "{}", done.err);
         assert!(done.err.contains("did you mean `name`?"), "{}", done.err);
     }
+}
+
+#[test]
+fn a_damaged_table_closes_no_other() {
+    let project = one();
+    project.write("models/gold/vegetables.sql", "select 'leek' as name\n");
+    project.polder(&["run"]).ends_with(0);
+    project.write("policies/p.yaml", "table: '*'\nmask: { email: null }\n");
+    let ask = || project.polder(&["sql", "--format", "csv", "select name from gold.vegetables"]).ends_with(0);
+    assert!(ask().err.contains("the mask of `email` hides nothing"));
+    let is_fruit = |folder: &std::path::Path| folder.file_name().unwrap().to_string_lossy().starts_with("fruit-");
+    let entries = |folder: &std::path::Path| std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let fruit = entries(&project.path(".polder/warehouse/gold")).find(|folder| is_fruit(folder)).unwrap();
+    std::fs::remove_dir_all(fruit.join("metadata")).unwrap();
+    let done = ask();
+    // Whether it hides nothing of the table that cannot be read, nobody knows.
+    assert_eq!((done.out.as_str(), done.err.as_str()), ("name\nleek\n", ""));
 }
 
 #[test]

@@ -12,20 +12,24 @@ use polder_govern::{BroadMasks, Policies};
 
 use crate::{Result, codes, system};
 
+/// Tables whose columns are read for the warnings of one session. In a catalog with more of them a mistake may go
+/// untold: nobody should wait for a warning.
+const MOST_READ: usize = 200;
+
 /// A warning for each such mask. Tables are looked at until every masked column was seen somewhere, so that policies
-/// without mistakes cost little.
-pub(super) async fn idle_masks(policies: &Policies, catalog: &Catalog, at: &CommitId) -> Result<Vec<Diagnostic>> {
+/// without mistakes cost little. What cannot be read is passed over: no session fails for a warning.
+pub(super) async fn idle_masks(policies: &Policies, catalog: &Catalog, at: &CommitId) -> Vec<Diagnostic> {
     let mut warnings = Vec::new();
     if policies.broad_masks().next().is_none() {
-        return Ok(warnings);
+        return warnings;
     }
-    let mut tables = Columns::of(catalog, at).await?;
+    let Ok(mut tables) = Columns::of(catalog, at).await else { return warnings };
     for masks in policies.broad_masks() {
-        if let Some(seen) = tables.below(catalog, &masks).await? {
+        if let Some(seen) = tables.below(catalog, &masks).await {
             warnings.extend(masks.policy.masks.keys().filter_map(|column| warning(&masks, column, &seen)));
         }
     }
-    Ok(warnings)
+    warnings
 }
 
 fn warning(masks: &BroadMasks<'_>, column: &str, seen: &BTreeSet<String>) -> Option<Diagnostic> {
@@ -42,7 +46,10 @@ fn warning(masks: &BroadMasks<'_>, column: &str, seen: &BTreeSet<String>) -> Opt
 /// The columns of the tables at a commit, in lower case; each table is read once.
 struct Columns {
     entries: BTreeMap<TableName, Entry>,
-    known: BTreeMap<TableName, BTreeSet<String>>,
+    /// `None`: the table cannot be read.
+    known: BTreeMap<TableName, Option<BTreeSet<String>>>,
+    /// Tables that may still be read.
+    left: usize,
 }
 
 impl Columns {
@@ -51,32 +58,45 @@ impl Columns {
             EntryKey::Relation(name) => Some((name, entry)),
             EntryKey::Cursor(_) => None,
         });
-        Ok(Self { entries: entries.collect(), known: system::columns().collect() })
+        let known = system::columns().map(|(name, columns)| (name, Some(columns))).collect();
+        Ok(Self { entries: entries.collect(), known, left: MOST_READ })
     }
 
-    /// The columns of a policy's tables: all of them, unless all that it masks came before. `None`: it has no tables yet.
-    async fn below(&mut self, catalog: &Catalog, masks: &BroadMasks<'_>) -> Result<Option<BTreeSet<String>>> {
+    /// The columns of a policy's tables: all of them, unless all that it masks came before. `None`: it has no tables yet,
+    /// or one that was not read may have what was not seen.
+    async fn below(&mut self, catalog: &Catalog, masks: &BroadMasks<'_>) -> Option<BTreeSet<String>> {
         let of_records = masks.namespace().is_some_and(system::is_namespace);
         if !of_records && !self.entries.keys().any(|name| masks.cover(name)) {
-            return Ok(None);
+            return None;
         }
-        let all = self.entries.keys().chain(self.known.keys());
-        let covered: Vec<TableName> = all.filter(|name| masks.cover(name)).cloned().collect();
-        let mut seen = BTreeSet::new();
-        for name in covered {
+        // What is known costs nothing.
+        let unknown = self.entries.keys().filter(|name| !self.known.contains_key(*name));
+        let covered: Vec<TableName> = self.known.keys().chain(unknown).filter(|n| masks.cover(n)).cloned().collect();
+        let (mut seen, mut unread) = (BTreeSet::new(), false);
+        for name in &covered {
             if masks.policy.masks.keys().all(|column| seen.contains(&column.to_lowercase())) {
-                break;
+                return Some(seen);
             }
-            seen.extend(self.columns(catalog, name).await?);
+            match self.columns(catalog, name).await {
+                Some(columns) => seen.extend(columns.iter().cloned()),
+                None => unread = true,
+            }
         }
-        Ok(Some(seen))
+        (!unread).then_some(seen)
     }
 
-    async fn columns(&mut self, catalog: &Catalog, name: TableName) -> Result<BTreeSet<String>> {
-        if let Some(known) = self.known.get(&name) {
-            return Ok(known.clone());
+    /// `None`: nobody knows them, or finding out would take too long.
+    async fn columns(&mut self, catalog: &Catalog, name: &TableName) -> Option<&BTreeSet<String>> {
+        if !self.known.contains_key(name) {
+            self.left = self.left.checked_sub(1)?;
+            let columns = self.read(catalog, name).await.ok();
+            self.known.insert(name.clone(), columns);
         }
-        let schema = match self.entries.get(&name) {
+        self.known.get(name)?.as_ref()
+    }
+
+    async fn read(&self, catalog: &Catalog, name: &TableName) -> Result<BTreeSet<String>> {
+        let schema = match self.entries.get(name) {
             Some(Entry::Table(table)) => catalog.metadata(table).await?.current_schema().clone(),
             Some(Entry::View(view)) => {
                 let metadata = catalog.tables().view(&view.metadata_path).await.map_err(CatalogError::from)?;
@@ -84,8 +104,6 @@ impl Columns {
             }
             _ => return Ok(BTreeSet::new()),
         };
-        let columns: BTreeSet<String> = schema.as_struct().fields().iter().map(|f| f.name.to_lowercase()).collect();
-        self.known.insert(name, columns.clone());
-        Ok(columns)
+        Ok(schema.as_struct().fields().iter().map(|f| f.name.to_lowercase()).collect())
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use polder_catalog::{Change, EntryKey, MAIN};
 use polder_diag::Span;
 use polder_govern::{Mask, Policy, PolicyPlaces};
+use polder_lake::from_arrow;
 use polder_sql::{Engine, Session, SessionOptions, SqlError};
 use polder_store::Space;
 
@@ -415,10 +416,54 @@ async fn a_mask_of_many_tables_that_hides_nothing_is_told() {
         ("*", "iban", Some("no table of `*` has such a column")),
     ] {
         let engine = fixture.governed_by(vec![masking(table, column)]);
-        let session = engine.session(options("ann")).await.unwrap();
-        let warnings = session.policy_warnings().await.unwrap();
+        let session = engine.session(at_the_command_line("ann")).await.unwrap();
+        let warnings = session.policy_warnings().await;
         let warnings = warnings.iter().map(|w| format!("{w} {}", w.hints.join("; ")).trim_end().to_owned());
         let want = told.map(|told| format!("warning[S022]: the mask of `{column}` hides nothing: {told}"));
         assert_eq!(warnings.collect::<Vec<_>>(), Vec::from_iter(want), "{table} {column}");
     }
+}
+
+/// The person who has the files.
+fn at_the_command_line(name: &str) -> SessionOptions {
+    SessionOptions { allow_files: true, ..options(name) }
+}
+
+#[tokio::test]
+async fn columns_are_told_to_nobody_who_might_not_see_them() {
+    let fixture = Fixture::shop().await;
+    let of_many = |principals: &[&str]| Policy {
+        masks: [("salry".to_owned(), Mask::Hash)].into(),
+        ..policy("silver.*", principals)
+    };
+    let denied = || Policy { deny: true, ..policy("silver.customers", &["ann"]) };
+    let engine = fixture.governed_by(vec![of_many(&["*"]), denied()]);
+    for (session, told) in [(options("ann"), 0), (options("zoe"), 0), (at_the_command_line("ann"), 1)] {
+        assert_eq!(engine.session(session).await.unwrap().policy_warnings().await.len(), told);
+    }
+    let engine = fixture.governed_by(vec![of_many(&["analyst"]), denied()]);
+    for (session, told) in [(options("ann"), 0), (options("zoe"), 1), (options("system"), 1)] {
+        assert_eq!(engine.session(session).await.unwrap().policy_warnings().await.len(), told);
+    }
+}
+
+#[tokio::test]
+async fn in_a_large_catalog_nobody_waits_for_a_warning() {
+    let fixture = Fixture::shop().await;
+    let engine = fixture.governed_by(vec![masking("*", "iban")]);
+    let warnings = async || {
+        let session = engine.session(at_the_command_line("ann")).await.unwrap();
+        session.policy_warnings().await.len()
+    };
+    assert_eq!(warnings().await, 1);
+    let sql = "SELECT 1 AS one";
+    let schema = from_arrow(&fixture.platform().await.schema(sql).await.unwrap()).unwrap();
+    let view = |i: usize| Change::View {
+        table: format!("gold.v{i}").parse().unwrap(),
+        sql: sql.to_owned(),
+        schema: schema.clone().into(),
+        comment: None,
+    };
+    fixture.commit(MAIN, (0..250).map(view).collect()).await;
+    assert_eq!(warnings().await, 0);
 }
