@@ -99,11 +99,14 @@ pub fn whole_double(bytes: &[u8]) -> Option<f64> {
 
 /// Whether a number has digits that a double would lose.
 pub fn outgrows_double(bytes: &[u8]) -> bool {
-    bytes.len() > DOUBLE_DIGITS && whole_double(bytes).is_none()
+    bytes.len() > EXACT_DIGITS && whole_double(bytes).is_none()
 }
 
 /// Digits that are enough to tell each double from all others: who writes more of them may have more to say.
 const DOUBLE_DIGITS: usize = 17;
+
+/// Digits of which a double keeps every whole number.
+const EXACT_DIGITS: usize = 15;
 
 /// Places of the smallest fractions that are counted, such as those of currencies. What has more of them was computed,
 /// and the last of its digits mean little.
@@ -112,14 +115,16 @@ const COUNTED_PLACES: usize = 9;
 /// Whether a double keeps a number: it was computed, or has few digits, or is what the double itself prints (many
 /// programs print all places of a large double).
 fn keeps(value: f64, number: &[u8]) -> bool {
-    if number.len() <= DOUBLE_DIGITS || memchr::memchr2(b'e', b'E', number).is_some() {
+    if number.len() <= EXACT_DIGITS || memchr::memchr2(b'e', b'E', number).is_some() {
         return true;
     }
     let digits = number.strip_prefix(b"-").unwrap_or(number);
-    let (whole, places) = match memchr::memchr(b'.', digits) {
-        Some(p) => (&digits[..p], without_end_zeros(&digits[p + 1..])),
-        None => (digits, &[][..]),
+    let Some(point) = memchr::memchr(b'.', digits) else {
+        // Programs print all digits of a large double, or zeros after those that tell it from others.
+        let prints = |printed: String| printed.as_bytes() == digits;
+        return prints(format!("{}", value.abs())) || prints(format!("{:.0}", value.abs()));
     };
+    let (whole, places) = (&digits[..point], without_end_zeros(&digits[point + 1..]));
     if places.len() > COUNTED_PLACES || significant_digits(whole, places) <= DOUBLE_DIGITS {
         return true;
     }
@@ -450,8 +455,7 @@ mod tests {
             "1.2345678901234567890123e5",
             "0.30000000000000004",
             "3.1415926535897932384",
-            "12345678901234567",
-            "123456789012345670000",
+            "123456789012345680000",
             "1234567890123456.7000000000000",
             "-1000000000000000000000000",
             // What programs print of a double, to all of its places or to some.
@@ -459,6 +463,7 @@ mod tests {
             "1234567890.123456717",
             "-1234567890.123456717",
             "0.1000000000000000055511151231257827",
+            "9007199254740992",
         ] {
             assert_eq!(whole_double(kept.as_bytes()), Some(kept.parse::<f64>().unwrap()), "{kept}");
         }
@@ -469,6 +474,9 @@ mod tests {
             "12345678901234567.25",
             "1234567890123456789.250000000000",
             "1234567890.123456789",
+            "9007199254740993",
+            "12345678901234567",
+            "123456789012345678000",
             "007",
             "1e999",
         ] {
