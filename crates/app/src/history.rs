@@ -330,10 +330,12 @@ impl App {
     /// rejected records, which the next ingest reads again.
     ///
     /// # Errors
-    /// An unknown ref or time; a table that was not there.
+    /// An unknown ref or time; a table that was not there; what a run wrote that was not published, which the branch never
+    /// showed.
     pub async fn rollback(&self, branch: Option<&str>, to: &str, tables: &[TableName]) -> Result<Moved, AppError> {
         let (branch, head) = self.target(branch).await?;
         let shown = self.shown(to).await?;
+        self.refuse_unpublished(to, &branch).await?;
         let to = CommitId(shown.commit.clone());
         let author = Author { principal: self.principal() };
         let tables = self.with_quarantine(tables, &head, &to).await?;

@@ -304,8 +304,7 @@ impl Landing<'_> {
         intake: &Intake,
     ) -> Result<(Vec<DataFile>, Option<u64>)> {
         let (lake, stop) = (&self.workspace.lake, &intake.stop);
-        let vouched = self.unique && merge.nulls == NullKeys::Keep;
-        if vouched || merge.keys.is_empty() || self.newest_by.is_empty() {
+        if merge.keys.is_empty() || self.newest_by.is_empty() {
             return Ok((lake.write(&place.target, rows, stop, &|_, _| {}).await?.files, None));
         }
         let written = lake.write_keyed(&place.target, rows, merge, stop, &|_, _| {}).await?;

@@ -184,6 +184,10 @@ fn a_run_that_is_held_is_not_merged_by_the_way() {
         .complains("polder run --resume 2")
         .complains("polder merge run/2 --unchecked");
     assert_eq!(project.number(COUNT), 1);
+    // Neither is it a way back: main never showed it.
+    let to_it = ["rollback", "--to", "run/2"];
+    project.polder(&to_it).ends_with(1).complains("run 2 is held").complains("polder merge run/2 --unchecked");
+    assert_eq!(project.number(COUNT), 1);
     project.polder(&["merge", "run/2", "--unchecked"]).ends_with(0).says("merged run/2 into main: ");
     assert_eq!(project.number(COUNT), 2);
 }
