@@ -23,16 +23,24 @@ pub enum Space {
     Steps,
     /// Check results by run, table and check.
     Checks,
+    /// What happened in a run, in order: run number and place.
+    Events,
+    /// What is asked of a run from outside, such as to end: run number.
+    Requests,
     /// Outputs by fingerprint.
     Fingerprints,
     /// Files of projects by content hash, as runs saw them.
     Blobs,
+    /// What the scheduler remembers of pipelines, by name.
+    Pipelines,
+    /// Who may use a door from elsewhere, by the hash of the token.
+    Tokens,
     /// Counters and format marks.
     Meta,
 }
 
 impl Space {
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 14] = [
         Self::Objects,
         Self::Refs,
         Self::Claims,
@@ -40,8 +48,12 @@ impl Space {
         Self::Runs,
         Self::Steps,
         Self::Checks,
+        Self::Events,
+        Self::Requests,
         Self::Fingerprints,
         Self::Blobs,
+        Self::Pipelines,
+        Self::Tokens,
         Self::Meta,
     ];
 }

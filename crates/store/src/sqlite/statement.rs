@@ -49,8 +49,12 @@ spaces! {
     Runs "runs" " WITHOUT ROWID",
     Steps "steps" " WITHOUT ROWID",
     Checks "checks" " WITHOUT ROWID",
+    Events "events" "",
+    Requests "requests" " WITHOUT ROWID",
     Fingerprints "fingerprints" " WITHOUT ROWID",
     Blobs "blobs" "",
+    Pipelines "pipelines" " WITHOUT ROWID",
+    Tokens "tokens" " WITHOUT ROWID",
     Meta "meta" " WITHOUT ROWID",
 }
 
