@@ -52,6 +52,8 @@ fi
 python3 "$here/pg.py" find >/dev/null 2>&1 || debian_install postgresql ||
     lacks "a PostgreSQL server (Debian: postgresql): what needs one is left out"
 
+command -v curl >/dev/null || debian_install curl || lacks "curl: what needs it is left out"
+
 finish() {
     [ -z "$missing" ] || say "setup: not there, and not installed:$missing"
     exit 0

@@ -30,7 +30,7 @@ pub struct OpenOptions {
     pub principal: Option<String>,
     /// Time and chance.
     pub system: Arc<dyn System>,
-    /// The threads that the steps of runs work on; those of the caller unless set.
+    /// The threads that the steps of runs and statements work on; those of the caller unless set.
     pub workers: Option<tokio::runtime::Handle>,
 }
 

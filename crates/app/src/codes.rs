@@ -22,3 +22,7 @@ pub const NOT_EMPTY: &str = "R009";
 pub const UNKNOWN_EXAMPLE: &str = "R010";
 /// A role that no policy names.
 pub const UNKNOWN_ROLE: &str = "R011";
+/// A server of the project goes on.
+pub const SERVED: &str = "R012";
+/// The port that a door was told to listen at is taken, or may not be used.
+pub const PORT: &str = "R013";

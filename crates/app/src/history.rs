@@ -149,6 +149,14 @@ impl App {
         Ok(records)
     }
 
+    /// What the current ref shows.
+    ///
+    /// # Errors
+    /// A current ref that is gone; state that cannot be read.
+    pub async fn status_line(&self) -> Result<Shown, AppError> {
+        self.shown(&self.current_ref()?).await
+    }
+
     /// The steps of a run.
     ///
     /// # Errors

@@ -49,6 +49,11 @@ impl Home {
         self.folder.join("locks")
     }
 
+    /// The lock of the server, in which it says where it listens.
+    pub(crate) fn server_lock(&self) -> PathBuf {
+        self.locks().join("server")
+    }
+
     /// This process's folder for spill files; those of dead processes are removed.
     pub(crate) fn spill_folder(&self) -> Result<PathBuf, AppError> {
         let all = self.folder.join("tmp");

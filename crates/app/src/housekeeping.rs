@@ -46,6 +46,7 @@ impl App {
             Some(_) => Some(self.catalog.expire(retention, GRACE).await?),
             None => None,
         };
+        self.forget_events(retention).await?;
         state.apply(Batch::new().put(Space::Meta, KEY, encode(&Done { at: now })?)).await?;
         Ok(expired)
     }

@@ -21,6 +21,8 @@ mod machine;
 mod plan;
 mod query;
 mod run;
+mod runs;
+mod server;
 mod tables;
 mod unpublished;
 
@@ -35,6 +37,13 @@ pub use init::{Initialised, examples, init};
 pub use leftovers::Dropped;
 pub use plan::{Action, Plan, PlannedStep};
 pub use polder_catalog::Expired;
+pub use polder_project::{Doors, Listen, parse_duration_seconds as duration_seconds};
+pub use polder_sql::{DataType, Prepared, QueryResult, ScalarValue, SqlError, by_offset};
 pub use query::{SqlOptions, SqlSession};
-pub use run::{RunRequest, RunSummary, Shown};
+pub use run::{LoggedEvent, RunRequest, RunSummary, Shown};
+pub use runs::RunRow;
+pub use server::{
+    Address, Admission, Claim, Door, Entrance, Guest, Health, Measured, Metrics, NewToken, Outcome, Served, Server,
+    ServerLog, ServerNote, Serving, ServingOptions, TokenRow, served,
+};
 pub use tables::{ColumnDetails, SnapshotDetails, TableDetails, TableRow};

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use polder_base::nearest;
 use polder_diag::{Diagnostic, Sources};
-use polder_sql::{Limits, Principal, QueryResult, Session, SessionOptions, SqlError};
+use polder_sql::{DataType, Limits, Prepared, Principal, QueryResult, ScalarValue, Session, SessionOptions, SqlError};
 
 use crate::app::has_errors;
 use crate::{App, AppError, Problems, codes};
@@ -21,6 +21,8 @@ pub struct SqlOptions {
     /// `FROM 'x.csv'`, and warnings that tell of all tables: for the person at the command line only, never through a
     /// door.
     pub allow_files: bool,
+    /// The schema where names without one are looked for first; the project's default unless set.
+    pub search: Option<String>,
     pub timeout: Option<Duration>,
     pub max_rows: Option<u64>,
 }
@@ -31,6 +33,8 @@ pub struct SqlSession {
     session: Session,
     /// The project's files: a policy that does not fit its table is told at its place.
     files: Sources,
+    /// The threads that statements work on; those of the caller unless set.
+    workers: Option<tokio::runtime::Handle>,
 }
 
 impl App {
@@ -45,13 +49,15 @@ impl App {
         let mut principal = Principal::user(options.principal.clone().unwrap_or_else(|| self.principal()));
         principal.roles.clone_from(&options.roles);
         let session_options = SessionOptions {
-            default_namespace: Some(polder_model::default_namespace(&self.loaded.project)),
+            default_namespace: Some(
+                options.search.clone().unwrap_or_else(|| polder_model::default_namespace(&self.loaded.project)),
+            ),
             allow_files: options.allow_files,
             limits: Limits { timeout: options.timeout, max_rows: options.max_rows },
             ..SessionOptions::new(principal, self.ref_or_current(options.at.as_deref())?)
         };
         let session = self.engine.session(session_options).await?;
-        Ok(SqlSession { session, files: self.loaded.project.files.clone() })
+        Ok(SqlSession { session, files: self.loaded.project.files.clone(), workers: self.options.workers.clone() })
     }
 
     /// What is wrong with the policies; everything that is wrong where that cannot be told.
@@ -106,7 +112,28 @@ impl SqlSession {
     /// # Errors
     /// A statement that is wrong, denied, or too much for the session's limits.
     pub async fn query(&self, sql: &str) -> Result<QueryResult, AppError> {
-        self.session.query(sql).await.map_err(|e| self.error(e, sql))
+        self.query_with(sql, &[]).await
+    }
+
+    /// Runs one statement with `values` in the place of `$1`, `$2`, ….
+    ///
+    /// # Errors
+    /// As [`SqlSession::query`]; also values that are missing, or do not go where they stand.
+    pub async fn query_with(&self, sql: &str, values: &[ScalarValue]) -> Result<QueryResult, AppError> {
+        let result = match &self.workers {
+            Some(workers) => self.session.query_on(workers, sql, values).await,
+            None => self.session.query_with(sql, values).await,
+        };
+        result.map_err(|e| self.error(e, sql))
+    }
+
+    /// Looks at a statement before the values of its `$1`, `$2`, … are known. `types`: of the first of them, as far as
+    /// the client says them.
+    ///
+    /// # Errors
+    /// A statement that is wrong or denied.
+    pub async fn prepare(&self, sql: &str, types: &[Option<DataType>]) -> Result<Prepared, AppError> {
+        self.session.prepare(sql, types).await.map_err(|e| self.error(e, sql))
     }
 
     /// An error of a stream of rows.

@@ -4,6 +4,7 @@
 mod name;
 mod nearest;
 mod sql;
+pub mod statements;
 mod time;
 
 pub use name::{ColumnNames, NameError, TableName, normalise_column};

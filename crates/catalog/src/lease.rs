@@ -107,6 +107,12 @@ impl Catalog {
         Err(CatalogError::Contended { name: "the counter of runs".to_owned(), attempts: ATTEMPTS })
     }
 
+    /// The number that was given last; 0: none was.
+    pub async fn last_run(&self) -> Result<u64> {
+        let raw = self.state().get(Space::Meta, RUN_COUNTER).await?;
+        raw.as_deref().map_or(Ok(0), |raw| decode_record("runs", raw))
+    }
+
     // ---- leases ----
 
     async fn find_lease(&self, run: RunId) -> Result<FoundLease> {

@@ -60,6 +60,14 @@ pub enum Command {
     Run(Run),
     /// Check the data as it is.
     Check(Check),
+    /// Serve the project: PostgreSQL's protocol, HTTP, schedules. Ctrl-C ends it.
+    Up(Up),
+    /// List runs, and follow them.
+    Runs(Runs),
+    /// Show what happened in a run.
+    Logs(Logs),
+    /// Ask a run that goes on to end, in whichever process.
+    Cancel(Cancel),
     /// Ask the tables: one statement, a file of them, or a prompt.
     Sql(Sql),
     /// Show where things stand: the ref, the last run, the tables.
@@ -82,6 +90,8 @@ pub enum Command {
     Rollback(Rollback),
     /// Show a table: columns, size, partitions, history, where it comes from.
     Show(Show),
+    /// List, make or revoke the tokens with which doors are used from elsewhere.
+    Token(Token),
     /// Make data to try things on.
     Generate(Generate),
     /// Print the JSON schemas of the project's files, for editors.
@@ -197,6 +207,66 @@ pub struct Check {
     #[arg(long = "ref", value_name = "REF")]
     pub at: Option<String>,
     /// `json` prints one event a line.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub format: Format,
+}
+
+#[derive(Debug, Args)]
+pub struct Up {
+    #[command(flatten)]
+    pub vars: Vars,
+}
+
+#[derive(Debug, Args)]
+pub struct Runs {
+    /// Runs at most.
+    #[arg(long, short = 'n', value_name = "N", default_value_t = 20)]
+    pub limit: usize,
+    /// Go on telling of runs that begin and end, until Ctrl-C.
+    #[arg(long, short)]
+    pub follow: bool,
+    /// `json` prints one list, or with `--follow` one run a line.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub format: Format,
+}
+
+#[derive(Debug, Args)]
+pub struct Logs {
+    /// The run; the newest unless given.
+    #[arg(value_name = "RUN")]
+    pub run: Option<u64>,
+    /// Go on until the run is at its end.
+    #[arg(long, short)]
+    pub follow: bool,
+    /// `json` prints one event a line.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub format: Format,
+}
+
+#[derive(Debug, Args)]
+pub struct Cancel {
+    /// The run.
+    #[arg(value_name = "RUN")]
+    pub run: u64,
+}
+
+#[derive(Debug, Args)]
+pub struct Token {
+    /// The token to make; without it tokens are listed.
+    #[arg(value_name = "NAME")]
+    pub name: Option<String>,
+    /// Who comes in with it; the token's name unless given.
+    #[arg(long = "as", value_name = "PRINCIPAL", requires = "name", conflicts_with = "revoke")]
+    pub principal: Option<String>,
+    /// A role that policies name; may be given several times.
+    #[arg(long = "role", value_name = "ROLE", requires = "name", conflicts_with = "revoke")]
+    pub roles: Vec<String>,
+    /// For how long it is good, such as `90d`; for good unless given.
+    #[arg(long, value_name = "DURATION", requires = "name", conflicts_with = "revoke", value_parser = parse_keep)]
+    pub expires: Option<std::time::Duration>,
+    /// Make the token worthless.
+    #[arg(long, requires = "name")]
+    pub revoke: bool,
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub format: Format,
 }
@@ -432,6 +502,12 @@ fn parse_var(text: &str) -> Result<(String, serde_json::Value), String> {
     let (name, value) = text.split_once('=').ok_or("write NAME=VALUE")?;
     let value = serde_json::from_str(value).unwrap_or_else(|_| serde_json::Value::String(value.to_owned()));
     Ok((name.trim().to_owned(), value))
+}
+
+/// `90d`, `12h`, `2w`.
+fn parse_keep(text: &str) -> Result<std::time::Duration, String> {
+    let seconds = polder_app::duration_seconds(text).filter(|seconds| *seconds > 0);
+    seconds.map(std::time::Duration::from_secs).ok_or_else(|| "a duration, such as 12h, 90d or 52w".to_owned())
 }
 
 /// `1000000`, `1_000_000`, `10k`, `5M`.

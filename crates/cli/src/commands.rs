@@ -5,9 +5,15 @@ mod files;
 mod generate;
 mod history;
 mod run;
+mod serve;
 mod show;
 mod sql;
+mod token;
+mod watch;
 
+use std::sync::Arc;
+
+use polder_app::Door;
 use serde::Serialize;
 
 use context::Context;
@@ -17,8 +23,8 @@ use crate::args::{Command, GenerateWhat, Global};
 use crate::failure::{Exit, Failure};
 use crate::terminal::{self, Terminal};
 
-/// Runs a command to its end.
-pub fn run(terminal: Terminal, global: &Global, command: &Command) -> Result<Exit, Failure> {
+/// Runs a command to its end. `doors`: those that `up` opens.
+pub fn run(terminal: Terminal, global: &Global, command: &Command, doors: Vec<Arc<dyn Door>>) -> Result<Exit, Failure> {
     let cx = Context { terminal, global };
     match command {
         Command::Init(a) => files::init(cx, a),
@@ -27,6 +33,10 @@ pub fn run(terminal: Terminal, global: &Global, command: &Command) -> Result<Exi
         Command::Compile(a) => files::compile(cx, a),
         Command::Run(a) => run::run(cx, a),
         Command::Check(a) => run::check(cx, a),
+        Command::Up(a) => serve::up(cx, a, doors),
+        Command::Runs(a) => watch::runs(cx, a),
+        Command::Logs(a) => watch::logs(cx, a),
+        Command::Cancel(a) => watch::cancel(cx, a),
         Command::Sql(a) => sql::sql(cx, a),
         Command::Status(a) => history::status(cx, a),
         Command::Log(a) => history::log(cx, a),
@@ -38,6 +48,7 @@ pub fn run(terminal: Terminal, global: &Global, command: &Command) -> Result<Exi
         Command::Drop(a) => history::drop(cx, a),
         Command::Rollback(a) => history::rollback(cx, a),
         Command::Show(a) => show::show(cx, a),
+        Command::Token(a) => token::token(cx, a),
         Command::Generate(a) => match &a.what {
             GenerateWhat::Shop(shop) => generate::shop(terminal, shop),
         },

@@ -10,22 +10,26 @@ mod prompt;
 mod reference;
 mod report;
 mod rows;
-mod statements;
 mod terminal;
 mod text;
 
+use std::panic::AssertUnwindSafe;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Parser;
 use failure::{Exit, Failure};
+use polder_app::Door;
 use terminal::{BAD, Terminal};
 
-/// Runs the program with the process's arguments. Ends with one of the documented exit codes.
-pub fn main() -> ExitCode {
+/// Runs the program with the process's arguments. Ends with one of the documented exit codes. `doors`: those that `up`
+/// opens.
+pub fn main(doors: Vec<Arc<dyn Door>>) -> ExitCode {
     let cli = args::Cli::parse();
     let terminal = Terminal::new(cli.global.color);
     std::panic::set_hook(Box::new(|panic| terminal::note(&defect_text(panic))));
-    let result = std::panic::catch_unwind(|| commands::run(terminal, &cli.global, &cli.command));
+    let result =
+        std::panic::catch_unwind(AssertUnwindSafe(|| commands::run(terminal, &cli.global, &cli.command, doors)));
     let exit = match result {
         Ok(Ok(exit)) => exit,
         Ok(Err(failure)) => {

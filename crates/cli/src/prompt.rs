@@ -11,8 +11,8 @@ use rustyline::validate::{ValidationContext, ValidationResult, Validator};
 use rustyline::{CompletionType, Config, Editor, Helper};
 
 use crate::failure::Failure;
-use crate::statements;
 use crate::terminal;
+use polder_base::statements;
 
 /// What a person typed.
 #[derive(Debug, PartialEq, Eq)]

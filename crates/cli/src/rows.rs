@@ -2,7 +2,6 @@
 
 mod grid;
 mod sink;
-mod zone;
 
 pub use grid::{Grid, GridOptions, texts};
 pub use sink::{RowSink, format_of};

@@ -2,7 +2,9 @@
 
 mod place;
 mod scan;
+mod stamp;
 
 pub(crate) use place::Kind;
 pub use place::{SETTINGS, is_of_policies};
 pub(crate) use scan::{Files, has_settings, overlay, scan};
+pub use stamp::stamp;

@@ -2,6 +2,7 @@
 //! module of each kind.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use polder_base::TableName;
@@ -49,6 +50,35 @@ pub struct Settings {
     pub default_namespace: Option<String>,
     /// The environment whose overrides are in here.
     pub environment: Option<String>,
+    /// Where `polder up` listens.
+    pub doors: Doors,
+}
+
+/// `doors:` of `polder.yaml`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Doors {
+    pub postgres: Listen,
+    pub http: Listen,
+    pub tokens: Tokens,
+}
+
+/// Where a door listens.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Listen {
+    /// At its usual port of this machine alone, or the next that is free.
+    #[default]
+    Usual,
+    At(SocketAddr),
+    Off,
+}
+
+/// Who is asked for a token.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Tokens {
+    /// Whoever comes through a door that can be reached from other machines.
+    #[default]
+    Remote,
+    Always,
 }
 
 /// A system that data comes from: one file below `sources/`.

@@ -6,6 +6,7 @@ use polder_base::nearest;
 use polder_diag::{Diagnostic, Span};
 
 use crate::codes;
+use crate::doors::{self, DoorsYaml};
 use crate::names::{check_namespace, check_plain};
 use crate::resource::Settings;
 use crate::units::{parse_duration_seconds, parse_size_bytes};
@@ -37,6 +38,8 @@ raw! {
         retention: Option<At<String>>,
         /// Namespace of models that lie directly in `models/`. Default: `gold`.
         default_namespace: Option<At<String>>,
+        /// Where `polder up` listens, and whom it asks for a token.
+        doors: Option<DoorsYaml>,
         /// Settings that replace the ones above when `--env NAME` is given.
         environments: Option<Entries<Overrides>>,
     }
@@ -55,6 +58,8 @@ raw! {
         retention: Option<At<String>>,
         /// Namespace of models that lie directly in `models/`.
         default_namespace: Option<At<String>>,
+        /// Where `polder up` listens; what is not named here stays.
+        doors: Option<DoorsYaml>,
         /// Connections of sources, by the source's name.
         sources: Option<Entries<SourceOverride>>,
     }
@@ -104,6 +109,7 @@ pub(crate) fn resolve(raw: PolderYaml, environment: Option<&str>, problems: &mut
         memory_limit: raw.memory_limit,
         retention: raw.retention,
         default_namespace: raw.default_namespace,
+        doors: raw.doors,
         sources: None,
         at: raw.at.clone(),
     };
@@ -162,6 +168,9 @@ fn apply(overrides: Overrides, to: &mut Resolved, problems: &mut Problems<'_>) {
             Some(found) => problems.push(found),
             None => settings.default_namespace = Some(namespace.value),
         }
+    }
+    if let Some(raw) = overrides.doors {
+        doors::apply(raw, &mut settings.doors, problems);
     }
     for (source, address) in overrides.sources.unwrap_or_default().0 {
         if let Some(url) = address.postgres {

@@ -1,7 +1,7 @@
 //! Quantities with units: durations and sizes.
 
 /// Seconds of `90s`, `15m`, `2h`, `1d`, `1w`, or several of them: `1d 12h`. `None`: it is no duration.
-pub(crate) fn parse_duration_seconds(text: &str) -> Option<u64> {
+pub fn parse_duration_seconds(text: &str) -> Option<u64> {
     sum(text, |unit| match unit {
         "s" | "sec" | "second" | "seconds" => Some(1),
         "m" | "min" | "minute" | "minutes" => Some(60),

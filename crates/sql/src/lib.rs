@@ -6,6 +6,7 @@ pub mod codes;
 mod compared;
 mod context;
 mod describe;
+mod elsewhere;
 mod engine;
 mod error;
 mod expressions;
@@ -15,23 +16,28 @@ mod govern;
 mod limit;
 mod message;
 mod numbers;
+mod prepared;
 mod resolve;
 mod scanned;
 mod session;
 mod statement;
 mod summarize;
 mod system;
-
 mod types;
+mod zone;
 
+pub use datafusion::arrow::datatypes::DataType;
+pub use datafusion::common::ScalarValue;
 pub use engine::{Engine, Limits};
 pub use error::SqlError;
 pub use govern::check_policies;
 pub use message::of_execution as execution_message;
 pub use polder_govern::Principal;
+pub use prepared::Prepared;
 pub use scanned::{ScannedTable, is_volatile, normalised_plan, scanned_tables};
 pub use session::{QueryResult, Session, SessionOptions, search_order};
 pub use statement::{FILE, Reference, references, system_references, table_references};
 pub use system::{is_system_table, system_tables};
+pub use zone::by_offset;
 
 pub type Result<T, E = SqlError> = std::result::Result<T, E>;

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use chrono::DateTime;
-use datafusion::arrow::datatypes::{Schema, SchemaRef};
+use datafusion::arrow::datatypes::{DataType, Schema, SchemaRef};
+use datafusion::common::ScalarValue;
 use datafusion::execution::context::SessionState;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::common::spawn_buffered;
@@ -18,8 +19,9 @@ use tokio::time::Instant;
 
 use crate::context::{Context, Tables};
 use crate::limit::Limited;
+use crate::prepared::{Parameters, Prepared, parameter_types};
 use crate::resolve::{Resolver, Rights};
-use crate::statement::{self, Kind, Parsed};
+use crate::statement::{self, Kind, Parsed, Text};
 use crate::{Engine, Limits, Result, SqlError, describe, functions, summarize, types};
 
 /// What a session is opened with.
@@ -134,10 +136,18 @@ impl Session {
     /// A statement that is wrong, denied, or too much for the session's limits. Errors that come while rows flow are
     /// in the stream; [`SqlError::from`] tells what kind they are.
     pub async fn query(&self, sql: &str) -> Result<QueryResult> {
+        self.query_with(sql, &[]).await
+    }
+
+    /// Runs one statement with `values` in the place of `$1`, `$2`, ….
+    ///
+    /// # Errors
+    /// As [`Session::query`]; also values that are missing, or do not go where they stand.
+    pub async fn query_with(&self, sql: &str, values: &[ScalarValue]) -> Result<QueryResult> {
         let deadline = self.core.options.limits.timeout.map(|timeout| Instant::now() + timeout);
         let prepared = async {
             let state = self.core.state()?;
-            let plan = self.plan_with(&state, sql).await?;
+            let plan = self.plan_with(&state, sql, Parameters::Values(values)).await?;
             let physical = state.create_physical_plan(&plan).await?;
             // A task of its own: the deadline comes also while an operator works long on one batch.
             Ok::<_, SqlError>(spawn_buffered(execute_stream(physical, state.task_ctx())?, AHEAD))
@@ -160,7 +170,21 @@ impl Session {
     /// # Errors
     /// A statement that is wrong or denied.
     pub async fn plan(&self, sql: &str) -> Result<LogicalPlan> {
-        self.plan_with(&self.core.state()?, sql).await
+        self.plan_with(&self.core.state()?, sql, Parameters::NONE).await
+    }
+
+    /// Looks at a statement before the values of its `$1`, `$2`, … are known. `types`: of the first of them, as far as
+    /// the client says them.
+    ///
+    /// # Errors
+    /// A statement that is wrong or denied.
+    pub async fn prepare(&self, sql: &str, types: &[Option<DataType>]) -> Result<Prepared> {
+        let state = self.core.state()?;
+        let Planned { text, plan, settled } = self.planned(&state, sql).await?;
+        let failed = |error| SqlError::of_planning(error, &text);
+        let parameters = parameter_types(&plan, types).map_err(failed)?;
+        let plan = settle(&state, plan, settled, Parameters::Types(types)).map_err(failed)?;
+        Ok(Prepared { parameters, schema: Arc::new(Schema::clone(plan.schema().as_arrow())) })
     }
 
     /// The columns that a statement gives, as Arrow fields.
@@ -195,24 +219,58 @@ impl Session {
         self.core.engine.state().config()
     }
 
-    async fn plan_with(&self, state: &SessionState, sql: &str) -> Result<LogicalPlan> {
+    async fn plan_with(&self, state: &SessionState, sql: &str, parameters: Parameters<'_>) -> Result<LogicalPlan> {
+        let Planned { text, plan, settled } = self.planned(state, sql).await?;
+        settle(state, plan, settled, parameters).map_err(|error| SqlError::of_planning(error, &text))
+    }
+
+    /// Plans a statement as far as its names go.
+    async fn planned(&self, state: &SessionState, sql: &str) -> Result<Planned> {
         let parsed = statement::parse(sql)?;
         let rights = if self.core.options.principal.system { Rights::Definer } else { Rights::Principal };
         let resolver = Resolver::new(&self.core, state, rights);
         let tables = resolver.tables(&parsed.relations, Some(&parsed.text)).await?;
         let Parsed { text, kind, .. } = parsed;
-        let planned = match kind {
-            Kind::Query(query) => query_plan(state, &tables, *query).and_then(types::with_result_types),
-            Kind::Explain(explain) => Context::new(state, &tables).statement(*explain),
-            Kind::Describe(query) => query_plan(state, &tables, *query).and_then(|plan| describe::plan(plan.schema())),
-            Kind::Summarize(query) => query_plan(state, &tables, *query).and_then(|plan| summarize::plan(state, plan)),
+        let (planned, settled) = match kind {
+            Kind::Query(query) => (query_plan(state, &tables, *query), false),
+            Kind::Explain(explain) => (Context::new(state, &tables).statement(*explain), true),
+            Kind::Describe(query) => {
+                (query_plan(state, &tables, *query).and_then(|plan| describe::plan(plan.schema())), true)
+            }
+            Kind::Summarize(query) => {
+                (query_plan(state, &tables, *query).and_then(|plan| summarize::plan(state, plan)), true)
+            }
         };
-        let settled = planned.and_then(|plan| match plan {
-            // The optimiser shows the analysis of the plan inside.
-            LogicalPlan::Explain(_) | LogicalPlan::Analyze(_) => Ok(plan),
-            plan => state.analyzer().execute_and_check(plan, state.config_options(), |_, _| {}),
-        });
-        settled.map_err(|error| SqlError::of_planning(error, &text))
+        match planned {
+            Ok(plan) => Ok(Planned { text, plan, settled }),
+            Err(error) => Err(SqlError::of_planning(error, &text)),
+        }
+    }
+}
+
+/// A statement whose names are resolved.
+struct Planned {
+    text: Text,
+    plan: LogicalPlan,
+    /// What it gives are not the rows of a query as it was written: it takes no parameters, and its types are settled.
+    settled: bool,
+}
+
+/// Settles what is open in a plan: parameters, types.
+fn settle(
+    state: &SessionState,
+    plan: LogicalPlan,
+    settled: bool,
+    parameters: Parameters<'_>,
+) -> datafusion::common::Result<LogicalPlan> {
+    let plan = match settled {
+        true => Parameters::NONE.fill(plan)?,
+        false => types::with_result_types(parameters.fill(plan)?)?,
+    };
+    match plan {
+        // The optimiser shows the analysis of the plan inside.
+        LogicalPlan::Explain(_) | LogicalPlan::Analyze(_) => Ok(plan),
+        plan => state.analyzer().execute_and_check(plan, state.config_options(), |_, _| {}),
     }
 }
 

@@ -2,10 +2,12 @@
 //!
 //! A run that ends in any other way than published leaves its target as it was, and its branch to look at.
 
+mod events;
 pub(crate) mod journal;
 mod lease;
 mod lock;
 mod publish;
+mod requests;
 mod resume;
 mod steps;
 pub(crate) mod stored;
@@ -29,10 +31,13 @@ use tokio_util::sync::CancellationToken;
 use crate::app::Loaded;
 use crate::blueprint::{Blueprint, Ground, Work, selection_error};
 use crate::{App, AppError, codes, machine};
+pub use events::LoggedEvent;
 pub(crate) use publish::scanned_by;
 
+use events::EventLog;
 use journal::{Earlier, StateJournal, encode};
 use lease::LeaseKeeper;
+use requests::Requests;
 
 /// Branches of runs that were not published are kept so long.
 const BRANCH_KEPT: Duration = Duration::from_secs(7 * 86_400);
@@ -223,6 +228,7 @@ impl App {
         if let Err(error) = self.catalog.release_claims(run).await {
             tracing::warn!(%run, %error, "claims were not given back");
         }
+        self.forget_requests(run).await;
         lease.release().await;
     }
 
@@ -257,6 +263,12 @@ impl Ending {
     fn new(status: RunStatus, reason: impl Into<String>) -> Self {
         Self { status, reason: Some(reason.into()) }
     }
+
+    /// The same, with the name of who asked for it.
+    fn asked_for(self, by: Option<String>) -> Self {
+        let (RunStatus::Cancelled, Some(by), Some(reason)) = (self.status, by, &self.reason) else { return self };
+        Self::new(self.status, reason.replacen("cancelled", &format!("cancelled by {by}"), 1))
+    }
 }
 
 /// Conducts a run that has begun to its end.
@@ -277,6 +289,14 @@ struct Conductor {
 
 impl Conductor {
     async fn conduct(mut self, graph: Graph<Work>, cancel: &CancellationToken) -> Result<RunSummary, AppError> {
+        let (log, sink) = EventLog::open(&self.app, self.record.id, Arc::clone(&self.sink)).await;
+        self.sink = sink;
+        let summary = self.conduct_logged(graph, cancel).await;
+        log.close().await;
+        summary
+    }
+
+    async fn conduct_logged(mut self, graph: Graph<Work>, cancel: &CancellationToken) -> Result<RunSummary, AppError> {
         self.sink.sources(&self.loaded.project.files);
         self.sink.event(&Event::RunStarted {
             run: self.record.id,
@@ -287,6 +307,7 @@ impl Conductor {
             steps: graph.iter().map(|(key, _)| key.clone()).collect(),
         });
         let stop = cancel.child_token();
+        let requests = Requests::listen(&self.app, self.record.id, stop.clone()).await;
         let lost = self.lost.clone();
         let (watched, watch) = (stop.clone(), lost.clone());
         let watcher = tokio::spawn(async move {
@@ -300,7 +321,7 @@ impl Conductor {
                 // Whoever took over writes the record now.
                 Err(taken_over(self.record.id))
             }
-            Ok((steps, ending)) => self.end(steps, ending).await,
+            Ok((steps, ending)) => self.end(steps, ending.asked_for(requests.cancelled_by())).await,
             Err(error) => self.stop(error).await,
         }
     }

@@ -65,7 +65,7 @@ impl Context<'_> {
         options: OpenOptions,
         work: impl AsyncFnOnce(App) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
-        let workers = runtime()?;
+        let workers = threads(Some(working_threads()))?;
         let result = self.with_app(&OpenOptions { workers: Some(workers.handle().clone()), ..options }, work);
         // A step that was cancelled and does not notice has nobody left to work for.
         workers.shutdown_background();
@@ -104,7 +104,21 @@ pub fn now(app: &App) -> Timestamp {
 /// The runtime, for the commands that need one. It is not started before the arguments are known, so that `--version`
 /// and `--help` answer at once.
 pub fn runtime() -> Result<Runtime, Failure> {
-    tokio::runtime::Builder::new_multi_thread()
+    threads(None)
+}
+
+/// Threads for steps and statements: more than cores, for an operator that works long on one batch does not let go of
+/// its thread, also when nobody waits for it any more, and others must not wait for it.
+fn working_threads() -> usize {
+    2 * std::thread::available_parallelism().map_or(1, std::num::NonZero::get) + 4
+}
+
+fn threads(count: Option<usize>) -> Result<Runtime, Failure> {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    if let Some(count) = count {
+        builder.worker_threads(count);
+    }
+    builder
         .enable_all()
         .thread_name("polder")
         // Plans of nested queries are walked recursively.

@@ -19,6 +19,9 @@ const SHORT: usize = 10;
 /// Runs that wait for somebody, of which `status` tells more than their line in the list.
 const OPEN: usize = 3;
 
+/// The columns of a list of runs.
+pub(super) const RUN_COLUMNS: [&str; 6] = ["run", "status", "ref", "started", "took", "by"];
+
 /// Cursors of files hold a list of them: nothing for a line.
 const SHORT_CURSOR: usize = 60;
 
@@ -46,7 +49,7 @@ fn status_text(status: &Status, paint: Paint, now: Timestamp) -> String {
     if !status.runs.is_empty() {
         let interrupted = |r: &RunRecord| status.open.iter().any(|o| o.record.id == r.id && is_interrupted(o));
         let rows: Vec<Vec<String>> = status.runs.iter().map(|r| run_row(r, interrupted(r), now)).collect();
-        out += &format!("\n{}", texts(paint, &["run", "status", "ref", "started", "took", "by"], &rows, &[0, 4]));
+        out += &format!("\n{}", texts(paint, &RUN_COLUMNS, &rows, &[0, 4]));
     }
     status.open.iter().take(OPEN).for_each(|open| out += &open_text(open, paint));
     let more = status.open.len().saturating_sub(OPEN);
@@ -109,7 +112,8 @@ fn open_text(open: &OpenRun, paint: Paint) -> String {
     out
 }
 
-fn run_row(run: &RunRecord, interrupted: bool, now: Timestamp) -> Vec<String> {
+/// The row of a run in a list: number, status, ref, start, time, who.
+pub(super) fn run_row(run: &RunRecord, interrupted: bool, now: Timestamp) -> Vec<String> {
     let status = match (run.kind, interrupted) {
         (_, true) => "interrupted".to_owned(),
         (RunKind::Run, false) => run.status.as_str().to_owned(),

@@ -18,8 +18,8 @@ use crate::failure::{Exit, Failure, told};
 use crate::human;
 use crate::prompt::{Input, Prompt};
 use crate::rows::{Grid, GridOptions, RowSink, format_of, texts};
-use crate::statements;
 use crate::terminal::{self, DIM, Terminal};
+use polder_base::statements;
 
 pub fn sql(cx: Context<'_>, arguments: &Sql) -> Result<Exit, Failure> {
     let runtime = runtime()?;

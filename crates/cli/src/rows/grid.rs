@@ -4,12 +4,11 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
+use polder_app::by_offset;
 
 use crate::human;
 use crate::terminal::{BOLD, DIM, Paint};
 use crate::text::{LINE_END, fit, one_line, pad_left, pad_right, width};
-
-use super::zone;
 
 #[derive(Debug, Clone, Copy)]
 pub struct GridOptions {
@@ -46,7 +45,7 @@ impl Grid {
         self.total += batch.num_rows() as u64;
         let limit = if self.options.max_rows == 0 { usize::MAX } else { self.options.max_rows };
         let take = batch.num_rows().min(limit.saturating_sub(self.rows.len()));
-        let batch = zone::by_offset(batch)?;
+        let batch = by_offset(batch)?;
         let format = FormatOptions::default().with_timestamp_format(Some("%Y-%m-%d %H:%M:%S%.f"));
         let format = format.with_timestamp_tz_format(Some("%Y-%m-%d %H:%M:%S%.f%:z"));
         let columns: Vec<ArrayFormatter<'_>> =

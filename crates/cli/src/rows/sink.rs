@@ -8,12 +8,11 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use arrow::json::{ArrayWriter, LineDelimitedWriter, WriterBuilder};
 use parquet::arrow::ArrowWriter;
+use polder_app::by_offset;
 
 use crate::args::RowFormat;
 use crate::failure::Failure;
 use crate::terminal;
-
-use super::zone;
 
 /// The format that a file's ending tells.
 pub fn format_of(path: &Path) -> Option<RowFormat> {
@@ -120,7 +119,7 @@ impl RowSink {
                 let mut writer = arrow::csv::WriterBuilder::new().with_header(true).build(target);
                 // A result without rows still has a header.
                 let header = RecordBatch::new_empty(schema);
-                writer.write(&*zone::by_offset(&header).map_err(write_failure)?).map_err(write_failure)?;
+                writer.write(&*by_offset(&header).map_err(write_failure)?).map_err(write_failure)?;
                 Writer::Csv(Box::new(writer))
             }
         };
@@ -132,7 +131,7 @@ impl RowSink {
         if let Writer::Parquet(w) = &mut self.writer {
             return w.write(batch).map_err(Failure::from_parquet);
         }
-        let batch = zone::by_offset(batch).map_err(write_failure)?;
+        let batch = by_offset(batch).map_err(write_failure)?;
         match &mut self.writer {
             Writer::Csv(w) => w.write(&batch).map_err(write_failure),
             Writer::Json(w) => w.write(&batch).map_err(write_failure),

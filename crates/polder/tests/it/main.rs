@@ -11,6 +11,7 @@ mod mistakes;
 mod readme;
 mod runs;
 mod screen;
+mod serving;
 mod signals;
 mod sql;
 mod terminal;

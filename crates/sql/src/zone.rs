@@ -3,12 +3,17 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, RecordBatch};
-use arrow::datatypes::{DataType, Field, Schema, TimeUnit, TimestampMicrosecondType, TimestampMillisecondType};
-use arrow::datatypes::{TimestampNanosecondType, TimestampSecondType};
-use arrow::error::ArrowError;
+use datafusion::arrow::array::{ArrayRef, AsArray, RecordBatch};
+use datafusion::arrow::datatypes::{
+    DataType, Field, Schema, TimeUnit, TimestampMicrosecondType, TimestampMillisecondType,
+};
+use datafusion::arrow::datatypes::{TimestampNanosecondType, TimestampSecondType};
+use datafusion::arrow::error::ArrowError;
 
 /// The same rows, with columns in UTC told by offset.
+///
+/// # Errors
+/// None that rows could cause.
 pub fn by_offset(batch: &RecordBatch) -> Result<Cow<'_, RecordBatch>, ArrowError> {
     if !batch.schema().fields().iter().any(|f| is_utc(f.data_type())) {
         return Ok(Cow::Borrowed(batch));

@@ -1,0 +1,112 @@
+//! A project that is served: what doors, the scheduler and the person at the terminal share while `polder up` goes on.
+//!
+//! Doors find here the newest version of the project's files that had no mistakes, who may come in, and where to count.
+//! They open sessions as everybody does, with [`App::session`].
+
+mod admission;
+mod door;
+mod lock;
+mod metrics;
+mod reload;
+mod serving;
+mod tokens;
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use polder_base::Timestamp;
+use tokio::sync::watch;
+
+use crate::{App, AppError, Problems, Shown};
+
+pub use admission::{Admission, Claim, Guest};
+pub use door::{Address, Door, Entrance};
+pub use lock::{Served, served};
+pub use metrics::{Measured, Metrics, Outcome};
+pub use serving::{Serving, ServingOptions};
+pub use tokens::{NewToken, TokenRow};
+
+/// A project that is served.
+#[derive(Debug)]
+pub struct Server {
+    apps: watch::Sender<Arc<App>>,
+    /// What is wrong with the files as they are now, where that is not what is served.
+    wrong: Mutex<Option<Arc<Problems>>>,
+    metrics: Arc<Metrics>,
+    started: Timestamp,
+}
+
+/// What happens to a server, for whoever watches it.
+#[derive(Debug, Clone)]
+pub enum ServerNote {
+    /// Files changed, and are served now.
+    Reloaded,
+    /// Files changed, and are wrong: what was served before still is.
+    Wrong(Arc<Problems>),
+    /// Settings changed that a server takes when it starts.
+    NeedsRestart(Vec<&'static str>),
+    /// Something went wrong that concerns nobody else, and the server goes on.
+    Trouble(String),
+}
+
+/// Who is told what happens to a server.
+pub trait ServerLog: Send + Sync + std::fmt::Debug {
+    fn note(&self, note: &ServerNote);
+}
+
+/// How a server is.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct Health {
+    /// `main`, as the state store has it now.
+    pub main: Shown,
+    /// The files that are served are not the ones that are there, for those have mistakes.
+    pub files_wrong: bool,
+    pub uptime_seconds: u64,
+}
+
+impl Server {
+    pub(crate) fn new(app: App) -> Result<Self, AppError> {
+        let started = app.system().now();
+        let metrics = Arc::new(Metrics::new());
+        Ok(Self { apps: watch::Sender::new(Arc::new(app)), wrong: Mutex::new(None), metrics, started })
+    }
+
+    /// The project as it is served: opened with the newest files that have no mistakes.
+    pub fn app(&self) -> Arc<App> {
+        Arc::clone(&self.apps.borrow())
+    }
+
+    /// The same, followed.
+    pub fn apps(&self) -> watch::Receiver<Arc<App>> {
+        self.apps.subscribe()
+    }
+
+    /// What is wrong with the files as they are now; `None`: they are what is served.
+    pub fn problems(&self) -> Option<Arc<Problems>> {
+        self.wrong.lock().clone()
+    }
+
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
+    }
+
+    /// Whether the server can do its work: it asks the state store.
+    ///
+    /// # Errors
+    /// The state store does not answer.
+    pub async fn health(&self) -> Result<Health, AppError> {
+        let app = self.app();
+        let main = app.shown(polder_catalog::MAIN).await?;
+        self.metrics.main_shown(&main);
+        let uptime_seconds = app.system().now().since(self.started).as_secs();
+        Ok(Health { main, files_wrong: self.problems().is_some(), uptime_seconds })
+    }
+
+    /// What is counted, in the text format of Prometheus.
+    pub async fn metrics_text(&self) -> String {
+        self.metrics.files_wrong(self.problems().is_some());
+        // Whether the state store answers is told as well.
+        let healthy = self.health().await.is_ok();
+        self.metrics.text(healthy)
+    }
+}

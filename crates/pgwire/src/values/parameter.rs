@@ -1,0 +1,166 @@
+//! Values of parameters, as clients send them.
+
+use arrow::datatypes::{DataType, IntervalMonthDayNano, IntervalUnit, TimeUnit};
+use polder_app::ScalarValue;
+
+use super::number::numeric_text;
+use super::time::{EPOCH_DAYS, EPOCH_MICROS};
+
+/// Digits of the longest decimal.
+const MOST_DIGITS: usize = 38;
+
+/// Bytes of a UUID.
+const UUID_BYTES: usize = 16;
+
+/// The value of a parameter of a type. `as_text`: the client takes the parameter for text, whatever it is here.
+///
+/// # Errors
+/// Bytes that are no value of the type, in words.
+pub(crate) fn value(
+    bytes: Option<&[u8]>,
+    data_type: &DataType,
+    binary: bool,
+    as_text: bool,
+) -> Result<ScalarValue, String> {
+    let Some(bytes) = bytes else { return ScalarValue::try_from(data_type).map_err(|e| e.to_string()) };
+    if binary && !as_text && !is_text(data_type) {
+        return of_binary(bytes, data_type).ok_or_else(|| format!("these bytes are no {data_type}"));
+    }
+    let text = std::str::from_utf8(bytes).map_err(|_| "it is not UTF-8".to_owned())?;
+    of_text(text, data_type)
+}
+
+fn is_text(data_type: &DataType) -> bool {
+    matches!(data_type, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View)
+}
+
+fn of_text(text: &str, data_type: &DataType) -> Result<ScalarValue, String> {
+    let none = || format!("`{text}` is no {data_type}");
+    match data_type {
+        DataType::Decimal128(..) | DataType::Decimal256(..) => decimal(text.trim()).ok_or_else(none),
+        DataType::Binary | DataType::LargeBinary | DataType::BinaryView => {
+            let bytes = text.strip_prefix("\\x").map_or_else(|| Some(text.as_bytes().to_vec()), hexadecimal);
+            Ok(ScalarValue::Binary(Some(bytes.ok_or_else(none)?)))
+        }
+        _ => ScalarValue::try_from_string(text.to_owned(), data_type).map_err(|_| none()),
+    }
+}
+
+/// A decimal with the digits that were sent, and no others.
+fn decimal(text: &str) -> Option<ScalarValue> {
+    let (sign, digits) = match text.as_bytes().first()? {
+        b'-' => ("-", &text[1..]),
+        b'+' => ("", &text[1..]),
+        _ => ("", text),
+    };
+    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
+    let all = format!("{}{fraction}", whole.trim_start_matches('0'));
+    let number = !(whole.is_empty() && fraction.is_empty()) && all.bytes().all(|b| b.is_ascii_digit());
+    if !number || all.len() > MOST_DIGITS {
+        return None;
+    }
+    let value: i128 = format!("{sign}0{all}").parse().ok()?;
+    let (precision, scale) = (u8::try_from(all.len().max(1)).ok()?, i8::try_from(fraction.len()).ok()?);
+    Some(ScalarValue::Decimal128(Some(value), precision, scale))
+}
+
+fn hexadecimal(digits: &str) -> Option<Vec<u8>> {
+    let pairs = digits.as_bytes().chunks(2);
+    pairs.map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok().filter(|p| p.len() == 2)?, 16).ok()).collect()
+}
+
+fn of_binary(bytes: &[u8], data_type: &DataType) -> Option<ScalarValue> {
+    let eight = || bytes.try_into().ok().map(i64::from_be_bytes);
+    let four = || bytes.try_into().ok().map(i32::from_be_bytes);
+    let integer = || match bytes.len() {
+        2 => bytes.try_into().ok().map(|b| i64::from(i16::from_be_bytes(b))),
+        4 => four().map(i64::from),
+        _ => eight(),
+    };
+    Some(match data_type {
+        DataType::Boolean => match bytes {
+            [0] => ScalarValue::Boolean(Some(false)),
+            [1] => ScalarValue::Boolean(Some(true)),
+            _ => return None,
+        },
+        // Drivers send the width that they took the parameter for.
+        DataType::Int16 => ScalarValue::Int16(Some(i16::try_from(integer()?).ok()?)),
+        DataType::Int32 => ScalarValue::Int32(Some(i32::try_from(integer()?).ok()?)),
+        DataType::Int64 => ScalarValue::Int64(Some(integer()?)),
+        DataType::Float32 => ScalarValue::Float32(Some(f32::from_be_bytes(bytes.try_into().ok()?))),
+        DataType::Float64 => ScalarValue::Float64(Some(f64::from_be_bytes(bytes.try_into().ok()?))),
+        DataType::Decimal128(..) | DataType::Decimal256(..) => decimal(&numeric_text(bytes)?)?,
+        DataType::Binary | DataType::LargeBinary | DataType::BinaryView => ScalarValue::Binary(Some(bytes.to_vec())),
+        DataType::FixedSizeBinary(_) if bytes.len() == UUID_BYTES => {
+            ScalarValue::FixedSizeBinary(16, Some(bytes.to_vec()))
+        }
+        DataType::Date32 => ScalarValue::Date32(Some(four()?.checked_add(EPOCH_DAYS)?)),
+        DataType::Time64(TimeUnit::Microsecond) => ScalarValue::Time64Microsecond(Some(eight()?)),
+        DataType::Timestamp(TimeUnit::Microsecond, zone) => {
+            ScalarValue::TimestampMicrosecond(Some(eight()?.checked_add(EPOCH_MICROS)?), zone.clone())
+        }
+        DataType::Interval(IntervalUnit::MonthDayNano) => {
+            let (micros, rest) = bytes.split_first_chunk::<8>()?;
+            let (days, months) = rest.split_first_chunk::<4>()?;
+            let nanos = i64::from_be_bytes(*micros).checked_mul(1000)?;
+            let days = i32::from_be_bytes(*days);
+            let months = i32::from_be_bytes(months.try_into().ok()?);
+            ScalarValue::IntervalMonthDayNano(Some(IntervalMonthDayNano::new(months, days, nanos)))
+        }
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn text(text: &str, data_type: &DataType) -> Result<ScalarValue, String> {
+        value(Some(text.as_bytes()), data_type, false, false)
+    }
+
+    #[test]
+    fn texts_become_what_the_statement_asks_for() {
+        assert_eq!(text("42", &DataType::Int64).unwrap(), ScalarValue::Int64(Some(42)));
+        assert_eq!(text("t", &DataType::Boolean).unwrap(), ScalarValue::Boolean(Some(true)));
+        assert_eq!(text("2000-01-02", &DataType::Date32).unwrap(), ScalarValue::Date32(Some(EPOCH_DAYS + 1)));
+        assert_eq!(text("x", &DataType::Int64).unwrap_err(), "`x` is no Int64");
+        assert_eq!(text("\\x00ff", &DataType::Binary).unwrap(), ScalarValue::Binary(Some(vec![0, 255])));
+        assert_eq!(value(None, &DataType::Int64, true, false).unwrap(), ScalarValue::Int64(None));
+    }
+
+    #[test]
+    fn decimals_keep_the_digits_that_were_sent() {
+        let of = DataType::Decimal128(12, 2);
+        assert_eq!(text("12.345", &of).unwrap(), ScalarValue::Decimal128(Some(12_345), 5, 3));
+        assert_eq!(text("-0.10", &of).unwrap(), ScalarValue::Decimal128(Some(-10), 2, 2));
+        assert!(text("NaN", &of).is_err() && text("", &of).is_err() && text(".", &of).is_err());
+    }
+
+    #[test]
+    fn binary_values_of_any_width_of_integers() {
+        for bytes in [&42_i16.to_be_bytes()[..], &42_i32.to_be_bytes(), &42_i64.to_be_bytes()] {
+            assert_eq!(value(Some(bytes), &DataType::Int64, true, false).unwrap(), ScalarValue::Int64(Some(42)));
+        }
+        let day = value(Some(&1_i32.to_be_bytes()), &DataType::Date32, true, false).unwrap();
+        assert_eq!(day, ScalarValue::Date32(Some(EPOCH_DAYS + 1)));
+        assert!(value(Some(&[1, 2, 3]), &DataType::Int64, true, false).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_a_value_or_an_error(bytes: Vec<u8>, binary: bool) {
+            let zone = || Some("UTC".into());
+            for data_type in [
+                DataType::Boolean, DataType::Int16, DataType::Int32, DataType::Int64, DataType::Float32, DataType::Float64,
+                DataType::Decimal128(38, 10), DataType::Utf8, DataType::Binary, DataType::Date32,
+                DataType::Time64(TimeUnit::Microsecond), DataType::Timestamp(TimeUnit::Microsecond, zone()),
+                DataType::Interval(IntervalUnit::MonthDayNano),
+            ] {
+                let _ = value(Some(&bytes), &data_type, binary, false);
+            }
+        }
+    }
+}
