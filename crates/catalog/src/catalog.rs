@@ -146,6 +146,7 @@ impl Catalog {
             run: None,
             operations: Vec::new(),
             rebased_from: None,
+            accepted: None,
         });
         let record = RefRecord {
             kind: RefKind::Branch,

@@ -1,10 +1,12 @@
 //! What callers ask of the catalog, and what it answers.
 
+use std::collections::BTreeSet;
+
 use polder_base::{RunId, TableName, Timestamp};
 use polder_table::Operation;
 use polder_table::spec::SchemaRef;
 
-use crate::{Author, CommitId, Entry, EntryKey};
+use crate::{Accepted, Author, CommitId, Entry, EntryKey};
 
 /// One change of one entry.
 #[derive(Debug, Clone)]
@@ -78,6 +80,20 @@ pub struct EntryChange {
     pub after: Option<Entry>,
 }
 
+/// What is to be published.
+#[derive(Debug, Clone)]
+pub struct Proposal<'a> {
+    pub run: Option<RunId>,
+    pub branch: &'a str,
+    pub target: &'a str,
+    pub author: &'a Author,
+    pub message: &'a str,
+    /// Of a run that was held: why it is published all the same.
+    pub accepted: Option<&'a Accepted>,
+    /// What of the branch is held back: it stays there alone.
+    pub hold: &'a BTreeSet<EntryKey>,
+}
+
 /// A run's branch, rebased onto the head of its target: publishing it is moving the target from `onto` to `commit`.
 #[derive(Debug, Clone)]
 pub struct Prepared {
@@ -85,6 +101,8 @@ pub struct Prepared {
     pub target: String,
     pub onto: CommitId,
     pub commit: CommitId,
+    /// Where the branch is: at `commit`, or at one more on top of it, with what was held back.
+    pub tip: CommitId,
     /// Tables whose content is not what the run built and checked: replayed onto a moved table.
     pub rebased: Vec<RebasedTable>,
     /// Tables that others changed on the target since the run forked, and that the run did not touch: a check that

@@ -199,6 +199,7 @@ mod tests {
             run: None,
             operations: vec![],
             rebased_from: None,
+            accepted: None,
         };
         let (name, mut bytes) = encode(Kind::Commit, &commit);
         assert!(matches!(decode(&name, &bytes), Ok(Object::Commit(c)) if *c == commit));
@@ -222,6 +223,50 @@ mod tests {
             let _ = decode_key(&rest);
             let _ = crate::bundle::Bundle::decode("x", &rest);
         }
+    }
+
+    /// A commit as it was written before commits had a reason keeps its name, and is read.
+    #[test]
+    fn a_commit_without_the_newest_fields_is_read_as_it_was() {
+        #[derive(Encode)]
+        struct Before {
+            #[n(0)]
+            tree: String,
+            #[n(1)]
+            parents: Vec<String>,
+            #[n(2)]
+            author: crate::Author,
+            #[n(3)]
+            time: i64,
+            #[n(4)]
+            message: String,
+            #[n(5)]
+            run: Option<u64>,
+            #[n(6)]
+            operations: Vec<crate::TableOperation>,
+            #[n(7)]
+            rebased_from: Option<String>,
+        }
+        let author = crate::Author { principal: "me".into() };
+        let (tree, message) = (Hash::of(b"t").to_hex(), "m".to_owned());
+        let before = Before {
+            tree: tree.clone(),
+            parents: vec![],
+            author: author.clone(),
+            time: 1,
+            message: message.clone(),
+            run: Some(3),
+            operations: vec![],
+            rebased_from: Some("r".into()),
+        };
+        let (name, bytes) = encode(Kind::Commit, &before);
+        let Ok(Object::Commit(commit)) = decode(&name, &bytes) else { panic!("not read") };
+        assert_eq!((commit.run, commit.rebased_from.as_deref(), &commit.accepted), (Some(3), Some("r"), &None));
+        assert_eq!(encode(Kind::Commit, &*commit).0, name, "and is the same when it is written again");
+        let accepted = crate::Accepted { reason: "known".into(), checks: vec!["gold.t: unique id".into()] };
+        let now = Commit { accepted: Some(accepted), ..Commit::clone(&commit) };
+        let (name, bytes) = encode(Kind::Commit, &now);
+        assert!(matches!(decode(&name, &bytes), Ok(Object::Commit(c)) if *c == now));
     }
 
     #[test]

@@ -31,12 +31,13 @@ mod three_way;
 mod tree;
 
 pub use catalog::{Catalog, MAIN};
-pub use change::{Change, ChangeSet, EntryChange, Prepared, RebasedTable, RefInfo, RefKind};
+pub use change::{Change, ChangeSet, EntryChange, Prepared, Proposal, RebasedTable, RefInfo, RefKind};
 pub use error::CatalogError;
 pub use expire::Expired;
 pub use lease::Lease;
 pub use object::{
-    Author, Commit, CommitId, CursorEntry, Entry, EntryKey, TableAction, TableEntry, TableOperation, ViewEntry,
+    Accepted, Author, Commit, CommitId, CursorEntry, Entry, EntryKey, TableAction, TableEntry, TableOperation,
+    ViewEntry,
 };
 pub use rebuild::Rebuilt;
 pub use refs::Shown;

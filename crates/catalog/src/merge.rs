@@ -27,7 +27,7 @@ impl Catalog {
             let head = self.branch_head(into).await?;
             let theirs = Hash::try_from(&self.resolve(from).await?)?;
             let name = format!("branch `{from}`");
-            let sides = Sides { ours: head.hash()?, theirs, theirs_name: &name, run: None };
+            let sides = Sides { ours: head.hash()?, theirs, theirs_name: &name, run: None, hold: &BTreeSet::new() };
             let mut stage = Stage::new(self.objects());
             let combined = match self.combine(&guard, &stage, &sides).await {
                 Err(_) if self.was_swept_since(&guard).await? => {
@@ -52,6 +52,7 @@ impl Catalog {
                 run: None,
                 operations: combined.operations,
                 rebased_from: None,
+                accepted: None,
             };
             if let Some(id) = self.move_to(&head, &guard, stage, commit).await? {
                 return Ok(id);
@@ -99,6 +100,7 @@ impl Catalog {
                 run: None,
                 operations: edits.iter().map(|(key, entry)| restored(key, entry.as_ref())).collect::<Result<_>>()?,
                 rebased_from: None,
+                accepted: None,
             };
             if let Some(id) = self.move_to(&head, &guard, stage, commit).await? {
                 return Ok(id);

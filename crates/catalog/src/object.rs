@@ -93,6 +93,19 @@ pub struct Author {
     pub principal: String,
 }
 
+/// Why a commit shows what checks speak against, or shows it without some of its rows. Whose decision that was is the
+/// commit's author.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode, serde::Serialize, serde::Deserialize)]
+pub struct Accepted {
+    /// In the words of who decided.
+    #[n(0)]
+    pub reason: String,
+    /// The checks that were overruled: `bronze.shop_orders: created_at <= run_time()`. None where rows were set aside
+    /// instead.
+    #[n(1)]
+    pub checks: Vec<String>,
+}
+
 /// One change in history. Immutable.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub struct Commit {
@@ -115,9 +128,13 @@ pub struct Commit {
     /// What was done to each table: what a rebase decides by.
     #[n(6)]
     pub operations: Vec<TableOperation>,
-    /// Of a prepared commit: the run's own last commit, which this one is a rebase of. Preparing again starts there.
+    /// Of a prepared commit: the run's own last commit, which this one is a rebase of. Preparing again starts there. Of a
+    /// commit whose only parent is a prepared one, and which holds what that held back: the same.
     #[n(7)]
     pub rebased_from: Option<String>,
+    /// A run that was held and published all the same.
+    #[n(8)]
+    pub accepted: Option<Accepted>,
 }
 
 impl Commit {

@@ -25,6 +25,8 @@ pub(crate) struct Sides<'a> {
     pub(crate) theirs_name: &'a str,
     /// For the snapshots that replaying makes.
     pub(crate) run: Option<u64>,
+    /// Entries of their side that stay out of ours for now.
+    pub(crate) hold: &'a BTreeSet<EntryKey>,
 }
 
 /// What has to be done to our side's tree.
@@ -33,6 +35,9 @@ pub(crate) struct Combined {
     pub(crate) edits: Edits,
     /// What their side did to the entries in `edits`.
     pub(crate) operations: Vec<TableOperation>,
+    /// What would have to be done besides for the entries that are held back, and what their side did to those.
+    pub(crate) held: Edits,
+    pub(crate) held_operations: Vec<TableOperation>,
     /// Tables that hold the changes of both sides.
     pub(crate) rebased: Vec<RebasedTable>,
     /// Tables and views that changed on our side only.
@@ -119,6 +124,7 @@ impl Combining<'_> {
     /// Does to one entry what was judged.
     async fn follow(&self, key: &Key, verdict: Verdict, combined: &mut Combined) -> Result<()> {
         let name = decode_key(key)?;
+        let held = self.sides.hold.contains(&name);
         let after = match verdict {
             Verdict::Ours => return Ok(()),
             Verdict::Conflict(_) if self.is_same(&name).await? => return Ok(()),
@@ -132,15 +138,19 @@ impl Combining<'_> {
             }
             Verdict::Replay { base, ours, theirs } => {
                 let entry = Entry::Table(self.replay(&name, &base, &ours, &theirs).await?);
-                if let EntryKey::Relation(table) = &name {
+                if let (EntryKey::Relation(table), false) = (&name, held) {
                     let before = Some(Entry::Table(theirs));
                     combined.rebased.push(RebasedTable { table: table.clone(), before, after: entry.clone() });
                 }
                 Some(entry)
             }
         };
-        combined.operations.extend(self.history.squashed(&name, after.is_none()));
-        combined.edits.insert(Key::clone(key), after);
+        let (edits, operations) = match held {
+            true => (&mut combined.held, &mut combined.held_operations),
+            false => (&mut combined.edits, &mut combined.operations),
+        };
+        operations.extend(self.history.squashed(&name, after.is_none()));
+        edits.insert(Key::clone(key), after);
         Ok(())
     }
 

@@ -152,6 +152,7 @@ impl Catalog {
             run: changes.run.map(|run| run.0),
             operations,
             rebased_from: None,
+            accepted: None,
         }))
     }
 

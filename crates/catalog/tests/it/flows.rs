@@ -231,6 +231,53 @@ async fn a_run_is_published_once_in_one_commit() {
     assert_eq!(catalog.publish(&third, Some(&lease), record()).await.unwrap(), Some(commit));
 }
 
+/// What is held back stays on the branch alone, through lost races, and is what the branch publishes next.
+#[tokio::test]
+async fn a_part_of_a_run_is_published_and_the_rest_later() {
+    let place = Place::new();
+    let catalog = place.open().await;
+    append(&catalog, MAIN, "bronze.bad", "first", &numbered("b", 1, 1)).await;
+    append(&catalog, MAIN, "bronze.good", "first", &numbered("g", 1, 1)).await;
+    let run = catalog.next_run().await.unwrap();
+    let branch = run.branch();
+    catalog.create_branch(&branch, &head(&catalog, MAIN).await, None).await.unwrap();
+    append(&catalog, &branch, "bronze.bad", "mine", &numbered("b", 2, 3)).await;
+    append(&catalog, &branch, "bronze.good", "mine", &numbered("g", 2, 3)).await;
+    let hold = std::collections::BTreeSet::from([relation("bronze.bad")]);
+    let (ours, accepted) = (author(), polder_catalog::Accepted { reason: "known".into(), checks: Vec::new() });
+    let proposal = |hold| polder_catalog::Proposal {
+        run: Some(run),
+        branch: "run/1",
+        target: MAIN,
+        author: &ours,
+        message: "run 1",
+        accepted: Some(&accepted),
+        hold,
+    };
+    let lost = catalog.propose(&proposal(&hold)).await.unwrap();
+    assert_ne!(lost.commit, lost.tip);
+    append(&catalog, MAIN, "bronze.bad", "theirs", &numbered("t", 1, 1)).await;
+    assert_eq!(catalog.publish(&lost, None, Batch::new()).await.unwrap(), None);
+    let part = catalog.propose(&proposal(&hold)).await.unwrap();
+    assert!(part.rebased.is_empty(), "what is held back is not what is published: {part:?}");
+    let commit = catalog.publish(&part, None, Batch::new()).await.unwrap().unwrap();
+    assert_eq!(catalog.commit_object(&commit).await.unwrap().accepted.as_ref(), Some(&accepted));
+    assert_eq!(rows(&catalog, MAIN, "bronze.good").await.unwrap(), ["g1", "g2", "g3"]);
+    assert_eq!(rows(&catalog, MAIN, "bronze.bad").await.unwrap(), ["b1", "t1"]);
+    assert_eq!(rows(&catalog, &branch, "bronze.bad").await.unwrap(), ["b1", "b2", "b3", "t1"], "on top of theirs");
+    assert_eq!(rows(&catalog, &branch, "bronze.good").await.unwrap(), ["g1", "g2", "g3"]);
+
+    // The rest, on a target that went on meanwhile.
+    append(&catalog, MAIN, "bronze.bad", "theirs again", &numbered("t", 2, 2)).await;
+    let none = std::collections::BTreeSet::new();
+    let rest = catalog.propose(&proposal(&none)).await.unwrap();
+    catalog.publish(&rest, None, Batch::new()).await.unwrap().unwrap();
+    assert_eq!(rows(&catalog, MAIN, "bronze.bad").await.unwrap(), ["b1", "b2", "b3", "t1", "t2"]);
+    assert_eq!(rows(&catalog, MAIN, "bronze.good").await.unwrap(), ["g1", "g2", "g3"]);
+    let again = catalog.propose(&proposal(&none)).await.unwrap();
+    assert_eq!(again.commit, again.onto, "nothing is left");
+}
+
 #[tokio::test]
 async fn who_lost_the_lease_does_not_publish() {
     let place = Place::new();

@@ -102,6 +102,14 @@ pub(super) struct CommitRow {
     changed: String,
     /// No table is among its changes of which the principal may not know all.
     open: bool,
+    /// No policy at all is for the principal: what people write may quote any row.
+    unbound: bool,
+}
+
+impl CommitRow {
+    fn accepted<T>(&self, f: impl Fn(&polder_catalog::Accepted) -> T) -> Option<T> {
+        self.commit.accepted.as_ref().filter(|_| self.open && self.unbound).map(f)
+    }
 }
 
 fn number(snapshot: &SnapshotRef, key: &str) -> Option<u64> {
@@ -214,11 +222,12 @@ impl Reader {
         let filtered = wanted.run.is_some();
         let limit = wanted.limit.filter(|_| !filtered).unwrap_or(usize::MAX);
         let log = self.catalog().log(&self.core.at, limit).await?;
+        let unbound = !self.is_bound();
         let row = |(id, commit): (CommitId, Arc<Commit>)| {
             let entries = || commit.operations.iter().map(|operation| operation.entry.as_str());
             let open = entries().all(|entry| self.is_open(entry));
             let changed = entries().filter(|entry| self.is_known(entry)).collect::<Vec<_>>().join(", ");
-            CommitRow { id, commit, changed, open }
+            CommitRow { id, commit, changed, open, unbound }
         };
         Ok(log.into_iter().map(row).collect())
     }
@@ -239,6 +248,8 @@ pub(super) fn commits(rows: &[CommitRow]) -> DfResult<RecordBatch> {
         .text("changed", |c| Some(c.changed.as_str()))
         .count("added_rows", |c| rows_of(c, |o| o.added_rows))
         .count("removed_rows", |c| rows_of(c, |o| o.removed_rows))
+        .text("reason", |c| c.accepted(|a| a.reason.clone()))
+        .text("overruled", |c| c.accepted(|a| a.checks.join("; ")).filter(|checks| !checks.is_empty()))
         .batch()
 }
 
