@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, SchemaRef};
 use datafusion::error::DataFusionError;
 use datafusion::physical_plan::SendableRecordBatchStream;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use parking_lot::Mutex;
 use polder_base::{RunId, TableName, Timestamp};
 use polder_diag::Diagnostic;
+use polder_lake::quarantine_schema;
 use polder_run::Progress;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -297,20 +298,6 @@ fn broken_off(intake: &Intake) -> DataFusionError {
     intake.broken_off.store(true, Ordering::Relaxed);
     // What happened is kept in the intake, with its type; this only ends the writing.
     DataFusionError::Execution("reading stopped".to_owned())
-}
-
-/// The schema of `quarantine.<table>`.
-pub fn quarantine_schema() -> SchemaRef {
-    let text = |name| Field::new(name, DataType::Utf8, true);
-    Arc::new(Schema::new(vec![
-        Field::new("_run", DataType::Int64, true),
-        Field::new("_loaded_at", timestamp_tz(), true),
-        text("source"),
-        text("file"),
-        Field::new("position", DataType::Int64, true),
-        text("raw"),
-        text("reason"),
-    ]))
 }
 
 /// Rejected records as rows of the quarantine table. `source` is the stream's name.

@@ -7,25 +7,18 @@ use datafusion::physical_plan::SendableRecordBatchStream;
 use polder_base::TableName;
 use polder_catalog::Change;
 use polder_diag::Diagnostic;
-use polder_lake::{Duplicates, LakeTable, Merge, Merged, NullKeys, Workspace, WriteTarget, Written, from_arrow};
+use polder_lake::{
+    Duplicates, LakeTable, Merge, Merged, NullKeys, Quarantine, Workspace, WriteTarget, Written, from_arrow,
+};
 use polder_project::{ReadMode, Stream};
 use polder_run::{StepContext, StepReport};
 use polder_table::Operation;
 use polder_table::spec::{DataFile, PartitionSpec, UnboundPartitionSpec};
 use serde::de::DeserializeOwned;
-use tokio_util::sync::CancellationToken;
 
-use crate::intake::{Intake, IntakeSettings, Sink, quarantine_schema, quarantine_stream, reject_channel, row_stream};
+use crate::intake::{Intake, IntakeSettings, Sink, quarantine_stream, reject_channel, row_stream};
 use crate::plan::{together, type_change};
 use crate::{IngestError, Result, codes};
-
-/// The namespace of the tables that take rejected records.
-const QUARANTINE: &str = "quarantine";
-
-/// Where the rejected records of a source's table are.
-pub fn quarantine_of(table: &TableName) -> TableName {
-    TableName::new(QUARANTINE, &*table.name)
-}
 
 /// What rows do to the table.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -149,13 +142,13 @@ impl Landing<'_> {
         let (sinks, rows) = (0..readers).map(|_| row_stream(&intake, schema, rejects.clone())).unzip();
         drop(rejects);
         let place = self.place(schema)?;
-        let aside = Aside::new(self.workspace, quarantine_of(&self.stream.table)).await?;
+        let aside = Quarantine::of(self.workspace, &self.stream.table).await?;
         start(&intake, sinks);
         let set_aside = quarantine_stream(&intake, &self.cursor_name, rejected);
         let (written, set_aside) = tokio::join!(
             self.write(&place, mode, rows, &intake),
             // Whatever stops the readers, what they rejected until then is written.
-            aside.write(self.workspace, set_aside, &self.cx.cancel)
+            async { Ok(aside.write(self.workspace, set_aside, &self.cx.cancel).await?) }
         );
         let blind = *mode == Mode::Append && self.stream.key.is_empty();
         let ((operation, replaced), set_aside) = self.outcome(&intake, &aside, written, set_aside).await?;
@@ -200,7 +193,7 @@ impl Landing<'_> {
     async fn outcome(
         &self,
         intake: &Intake,
-        aside: &Aside,
+        aside: &Quarantine,
         written: Result<(Operation, Option<u64>)>,
         set_aside: Result<Written>,
     ) -> Result<((Operation, Option<u64>), Written)> {
@@ -219,7 +212,7 @@ impl Landing<'_> {
     }
 
     /// What a person is told of too many rejected records, which are kept for them.
-    async fn too_many(&self, intake: &Intake, aside: &Aside, set_aside: Result<Written>) -> Diagnostic {
+    async fn too_many(&self, intake: &Intake, aside: &Quarantine, set_aside: Result<Written>) -> Diagnostic {
         let (branch, name) = (&self.workspace.branch, &aside.name);
         let kept = match set_aside {
             Ok(set_aside) => self.keep_rejected(aside, set_aside).await,
@@ -236,7 +229,7 @@ impl Landing<'_> {
 
     /// Commits rejected records to the run's branch and nothing else: no row, and no cursor. So all is read again when
     /// the run is taken up; the app takes these records back before, or they would be there twice.
-    async fn keep_rejected(&self, aside: &Aside, set_aside: Written) -> Result<()> {
+    async fn keep_rejected(&self, aside: &Quarantine, set_aside: Written) -> Result<()> {
         let message = format!("ingest {}: too many records were rejected", self.stream.table);
         let changes = aside.change(set_aside).into_iter().collect();
         self.workspace.commit(&message, changes).await?;
@@ -400,37 +393,5 @@ impl Place {
             other => vec![other],
         };
         Some(Change::Table { table, operations, read })
-    }
-}
-
-/// The table of rejected records, made when it is first needed.
-struct Aside {
-    name: TableName,
-    place: Place,
-}
-
-impl Aside {
-    async fn new(workspace: &Workspace, name: TableName) -> Result<Self> {
-        let place = match workspace.table(&name).await? {
-            Some(table) => Place { target: workspace.target(&table), make: false, new_schema: false },
-            None => Place::new(workspace, &name, &quarantine_schema())?,
-        };
-        Ok(Self { name, place })
-    }
-
-    async fn write(
-        &self,
-        workspace: &Workspace,
-        records: SendableRecordBatchStream,
-        cancel: &CancellationToken,
-    ) -> Result<Written> {
-        Ok(workspace.lake.write(&self.place.target, vec![records], cancel, &|_, _| {}).await?)
-    }
-
-    fn change(&self, written: Written) -> Option<Change> {
-        if written.files.is_empty() {
-            return None;
-        }
-        self.place.change(self.name.clone(), Operation::Append { files: written.files }, None)
     }
 }

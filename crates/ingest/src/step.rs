@@ -4,11 +4,11 @@ use std::path::PathBuf;
 
 use polder_base::TableName;
 use polder_catalog::{Change, Entry, EntryKey};
-use polder_lake::{LakeError, LakeTable, Workspace};
+use polder_lake::{LakeError, LakeTable, Workspace, quarantine_of};
 use polder_project::{Connection, FileMode, ReadMode, Source, Stream};
 use polder_run::{Fingerprint, Output, Step, StepContext, StepError, StepKey, StepKind, StepReport};
 
-use crate::landing::{Landing, quarantine_of};
+use crate::landing::Landing;
 use crate::{IngestError, Result, files, postgres};
 
 /// The name of the cursor that says how far a stream has been read: `shop.orders`.
