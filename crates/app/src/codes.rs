@@ -20,9 +20,11 @@ pub const REFUSED: &str = "R008";
 pub const NOT_EMPTY: &str = "R009";
 /// An example that does not exist.
 pub const UNKNOWN_EXAMPLE: &str = "R010";
+/// A held run that is to be published without a reason.
+pub const NO_REASON: &str = "R012";
 /// A role that no policy names.
 pub const UNKNOWN_ROLE: &str = "R011";
 /// A server of the project goes on.
-pub const SERVED: &str = "R012";
+pub const SERVED: &str = "R020";
 /// The port that a door was told to listen at is taken, or may not be used.
-pub const PORT: &str = "R013";
+pub const PORT: &str = "R021";

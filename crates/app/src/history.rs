@@ -1,6 +1,7 @@
 //! git's words for tables: status, log, diff, branches, tags, merge, rollback.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use polder_base::{RunId, TableName, Timestamp};
 use polder_catalog::{Author, CommitId, Entry, EntryKey, MAIN, RefInfo, RefKind, TableAction, TableOperation};
@@ -41,6 +42,16 @@ pub struct OpenRun {
     pub record: RunRecord,
     /// A process works on it. A run that says `running` and is not executed was interrupted.
     pub executed: bool,
+    /// When its branch is removed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expires: Option<Timestamp>,
+}
+
+impl OpenRun {
+    /// Whether somebody who wants to go on with it should do so soon.
+    pub fn expires_soon(&self, now: Timestamp) -> bool {
+        self.expires.is_some_and(|at| at <= now + WARNED_BEFORE)
+    }
 }
 
 /// A branch that got another head.
@@ -104,6 +115,9 @@ pub struct Difference {
     pub after: Option<String>,
 }
 
+/// So long before a branch is removed, people are told.
+const WARNED_BEFORE: Duration = Duration::from_secs(2 * 86_400);
+
 /// Runs that `status` shows.
 const RECENT: usize = 5;
 
@@ -118,13 +132,7 @@ impl App {
         let tables = self.tables_at(&commit).await?;
         let views = tables.iter().filter(|t| t.kind == "view").count();
         let records: Vec<RunRecord> = self.runs().await?;
-        let refs = self.catalog.refs().await?;
-        let waits = |r: &&RunRecord| r.kind == RunKind::Run && r.status != RunStatus::Published;
-        let mut open = Vec::new();
-        for record in records.iter().filter(waits).filter(|r| refs.iter().any(|f| f.name == r.branch)) {
-            let executed = record.status == RunStatus::Running && self.is_executed(record.id).await?;
-            open.push(OpenRun { record: record.clone(), executed });
-        }
+        let open = self.open_runs(&records).await?;
         let Looked { damaged, cut_off } = self.damages(&commit).await?;
         Ok(Status {
             project: self.loaded.project.name.clone(),
@@ -137,6 +145,33 @@ impl App {
             looked_for: cut_off,
             leftovers: self.leftovers(&commit).await?,
         })
+    }
+
+    /// The runs that go on or wait for somebody, of these. One whose work a later run has published waits for nobody.
+    async fn open_runs(&self, records: &[RunRecord]) -> Result<Vec<OpenRun>, AppError> {
+        let refs = self.catalog.refs().await?;
+        let waits = |r: &&RunRecord| r.kind == RunKind::Run && r.status != RunStatus::Published;
+        let mut open = Vec::new();
+        for record in records.iter().filter(waits) {
+            let Some(branch) = refs.iter().find(|found| found.name == record.branch) else { continue };
+            if self.superseded_by(record).await?.is_some() {
+                continue;
+            }
+            let executed = record.status == RunStatus::Running && self.is_executed(record.id).await?;
+            open.push(OpenRun { record: record.clone(), executed, expires: branch.expires });
+        }
+        Ok(open)
+    }
+
+    /// Runs that wait for somebody and whose branches are removed soon, the newest first.
+    ///
+    /// # Errors
+    /// State that cannot be read.
+    pub async fn expiring(&self) -> Result<Vec<OpenRun>, AppError> {
+        let now = self.system().now();
+        let mut open = self.open_runs(&self.runs().await?).await?;
+        open.retain(|run| !run.executed && !run.record.stale && run.expires_soon(now));
+        Ok(open)
     }
 
     /// All runs, the newest first.

@@ -40,7 +40,7 @@ pub use polder_catalog::Expired;
 pub use polder_project::{Doors, Listen, parse_duration_seconds as duration_seconds};
 pub use polder_sql::{DataType, Prepared, QueryResult, ScalarValue, SqlError, by_offset};
 pub use query::{SqlOptions, SqlSession};
-pub use run::{LoggedEvent, RunRequest, RunSummary, Shown};
+pub use run::{AcceptRequest, LoggedEvent, RunRequest, RunSummary, Shown};
 pub use runs::RunRow;
 pub use server::{
     Address, Admission, Claim, Door, Entrance, Guest, Health, Measured, Metrics, NewToken, Outcome, Served, Server,

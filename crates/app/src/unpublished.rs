@@ -30,14 +30,15 @@ impl App {
 
     /// The newest run that was not published and whose commits `from` has and `into` has not.
     async fn unpublished(&self, from: &str, into: &str) -> Result<Option<RunRecord>, AppError> {
-        let is_open = |record: &RunRecord| record.status != RunStatus::Published;
         // A run that has not committed anything yet may do so before the merge looks.
         let goes_on = |r: &RunRecord| r.kind == RunKind::Run && r.status == RunStatus::Running && r.branch == from;
         if let Some(running) = self.runs().await?.into_iter().find(goes_on) {
             return Ok(Some(running));
         }
         let (theirs, ours) = (self.catalog.resolve(from).await?, self.catalog.resolve(into).await?);
-        for run in runs_beyond(&self.catalog, &theirs, &ours).await? {
+        for (run, commit) in runs_beyond(&self.catalog, &theirs, &ours).await? {
+            // A part of a run that was published is as good as one that was published whole.
+            let is_open = |r: &RunRecord| r.status != RunStatus::Published && !r.parts.contains(&commit.0);
             if let Some(record) = run_record(self.catalog.state(), run).await?.filter(is_open) {
                 return Ok(Some(record));
             }
@@ -46,18 +47,22 @@ impl App {
     }
 }
 
-/// The runs of the commits that `theirs` has in its history and `ours` has not, the newest first.
+/// The commits of runs that `theirs` has in its history and `ours` has not, the newest first.
 ///
 /// The youngest commit of either side is always the next. Because a commit is younger than its parents, all ways to it
 /// have been walked when it is its turn, and the walk ends as soon as only what both have is left.
-async fn runs_beyond(catalog: &Catalog, theirs: &CommitId, ours: &CommitId) -> Result<Vec<RunId>, AppError> {
+async fn runs_beyond(
+    catalog: &Catalog,
+    theirs: &CommitId,
+    ours: &CommitId,
+) -> Result<Vec<(RunId, CommitId)>, AppError> {
     let mut frontier = Frontier { catalog, open: BTreeMap::new() };
     frontier.reach(&theirs.0, false).await?;
     frontier.reach(&ours.0, true).await?;
-    let mut runs: Vec<RunId> = Vec::new();
-    while let Some((commit, is_ours)) = frontier.pop() {
+    let mut runs: Vec<(RunId, CommitId)> = Vec::new();
+    while let Some((id, commit, is_ours)) = frontier.pop() {
         if !is_ours {
-            runs.extend(commit.run.map(RunId).filter(|run| !runs.contains(run)));
+            runs.extend(commit.run.map(|run| (RunId(run), id)));
         }
         // What was merged into theirs was judged, or taken over by somebody's decision, then.
         let parents = if is_ours { commit.parents.len() } else { 1 };
@@ -85,10 +90,10 @@ impl Frontier<'_> {
     }
 
     /// The youngest; `None`: all that is left is ours.
-    fn pop(&mut self) -> Option<(Arc<Commit>, bool)> {
+    fn pop(&mut self) -> Option<(CommitId, Arc<Commit>, bool)> {
         if self.open.values().all(|(_, is_ours)| *is_ours) {
             return None;
         }
-        self.open.pop_last().map(|(_, commit)| commit)
+        self.open.pop_last().map(|((_, id), (commit, is_ours))| (id, commit, is_ours))
     }
 }

@@ -107,6 +107,7 @@ pub fn compile(cx: &CompileContext<'_>) -> Compiled {
             filter: None,
             span: check.span.clone(),
             line: compiler.line(&check.span),
+            references: BTreeSet::new(),
         };
         let mut set = CheckSet {
             name: check.name.clone(),
@@ -229,8 +230,8 @@ impl Compiler<'_> {
 
 fn keep(set: &mut CheckSet, rule: Rule, mut references: BTreeSet<TableName>) {
     references.retain(|t| Some(t) != set.table.as_ref());
-    set.references.extend(references);
-    set.rules.push(rule);
+    set.references.extend(references.iter().cloned());
+    set.rules.push(Rule { references, ..rule });
 }
 
 fn invalid(error: SqlError, locate: &dyn Fn(Range<usize>) -> Span) -> Diagnostic {

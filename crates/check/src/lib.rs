@@ -4,6 +4,8 @@
 //! to other tables and free queries have one each.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+mod accept;
+mod aside;
 pub mod codes;
 mod compile;
 mod query;
@@ -13,5 +15,7 @@ mod sample;
 mod step;
 mod text;
 
+pub use accept::Overruled;
+pub use aside::{Decision, set_aside};
 pub use compile::{CheckSet, CompileContext, Compiled, compile};
 pub use step::CheckStep;

@@ -22,6 +22,8 @@ pub(crate) struct Rule {
     pub(crate) span: Span,
     /// The line of `span`, from 1.
     pub(crate) line: u32,
+    /// Tables that are read besides the one that the rule is about.
+    pub(crate) references: BTreeSet<TableName>,
 }
 
 /// How a rule is tested.
@@ -80,6 +82,7 @@ impl Rule {
             title: check.name.clone().unwrap_or(title),
             span: check.span.clone(),
             line,
+            references: BTreeSet::new(),
         };
         match &check.kind {
             CheckKind::NotNull { columns } => columns
@@ -132,12 +135,12 @@ impl Rule {
     }
 
     /// The condition under which a row is looked at.
-    fn applies(&self) -> String {
+    pub(crate) fn applies(&self) -> String {
         self.filter.as_ref().map_or_else(|| "true".to_owned(), |f| format!("({f})"))
     }
 
     /// The condition under which a row is shown as breaking the rule, for rules about single rows.
-    fn broken_row(&self, breaks: &str) -> String {
+    pub(crate) fn broken_row(&self, breaks: &str) -> String {
         match &self.filter {
             Some(filter) => format!("({filter}) and ({breaks})"),
             None => breaks.to_owned(),
@@ -213,7 +216,7 @@ impl Rule {
         }
     }
 
-    fn known_keys(&self, columns: &[String]) -> String {
+    pub(crate) fn known_keys(&self, columns: &[String]) -> String {
         let known = columns.iter().map(|c| format!("{} is not null", quote_name(c)));
         let filter = self.filter.as_ref().map(|_| self.applies());
         filter.into_iter().chain(known).collect::<Vec<_>>().join(" and ")

@@ -165,7 +165,14 @@ impl CheckStep {
             query,
             file: rule.span.file.to_string(),
             line: rule.line,
+            tables: self.named(rule),
+            accepted: false,
         })
+    }
+
+    /// The tables that a rule names.
+    fn named(&self, rule: &Rule) -> Vec<String> {
+        self.set.table.iter().chain(&rule.references).map(ToString::to_string).collect()
     }
 
     fn passed(&self, rule: &Rule, total_rows: Option<u64>) -> CheckPassed {
@@ -200,6 +207,8 @@ impl CheckStep {
                     query: None,
                     file: rule.span.file.to_string(),
                     line: rule.line,
+                    tables: self.named(rule),
+                    accepted: false,
                 });
             } else {
                 report.passed.push(self.passed(rule, Some(0)));
@@ -383,7 +392,7 @@ fn is_statement(error: &SqlError) -> bool {
     matches!(error, SqlError::Statement(_) | SqlError::Execution(_))
 }
 
-fn environment(error: SqlError) -> StepError {
+pub(crate) fn environment(error: SqlError) -> StepError {
     let transient = match &error {
         SqlError::Cancelled => return StepError::Cancelled,
         SqlError::Store(e) | SqlError::Catalog(CatalogError::Store(e)) | SqlError::Lake(LakeError::Store(e)) => {

@@ -58,6 +58,8 @@ pub enum Command {
     Compile(Compile),
     /// Ingest, build and check on a branch, then publish all of it or nothing.
     Run(Run),
+    /// Publish a run that was held, for a reason.
+    Accept(Accept),
     /// Check the data as it is.
     Check(Check),
     /// Serve the project: PostgreSQL's protocol, HTTP, schedules. Ctrl-C ends it.
@@ -188,11 +190,44 @@ pub struct Run {
     /// Build incremental models anew, and read sources from their beginning.
     #[arg(long)]
     pub full_refresh: bool,
+    /// What is published when something goes wrong: nothing, or all but what went wrong and what is made from that.
+    /// Unless given, what `polder.yaml` says.
+    #[arg(long, value_enum, value_name = "WHAT")]
+    pub publish: Option<Publish>,
+    /// Go on from nothing that a held run has read: read from where the ref stands.
+    #[arg(long)]
+    pub anew: bool,
     /// Go on with a run that was held, failed or interrupted; without a number, with the last one.
-    #[arg(long, value_name = "RUN", num_args = 0..=1, conflicts_with_all = ["select", "exclude", "full_refresh", "at"])]
+    #[arg(long, value_name = "RUN", num_args = 0..=1)]
+    #[arg(conflicts_with_all = ["select", "exclude", "full_refresh", "at", "publish", "anew"])]
     pub resume: Option<Option<u64>>,
     #[command(flatten)]
     pub vars: Vars,
+    /// `json` prints one event a line.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub format: Format,
+}
+
+/// What is published when something goes wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Publish {
+    /// Nothing: all of the run or nothing.
+    All,
+    /// All but what went wrong and what is made from that.
+    Healthy,
+}
+
+#[derive(Debug, Args)]
+pub struct Accept {
+    /// The run.
+    #[arg(value_name = "RUN")]
+    pub run: u64,
+    /// Why. It is kept with the commit, and with each row that is set aside.
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
+    /// Set the rows aside that break checks, instead of overruling the checks.
+    #[arg(long)]
+    pub quarantine: bool,
     /// `json` prints one event a line.
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub format: Format,

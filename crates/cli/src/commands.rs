@@ -32,6 +32,7 @@ pub fn run(terminal: Terminal, global: &Global, command: &Command, doors: Vec<Ar
         Command::Plan(a) => files::plan(cx, a),
         Command::Compile(a) => files::compile(cx, a),
         Command::Run(a) => run::run(cx, a),
+        Command::Accept(a) => run::accept(cx, a),
         Command::Check(a) => run::check(cx, a),
         Command::Up(a) => serve::up(cx, a, doors),
         Command::Runs(a) => watch::runs(cx, a),

@@ -48,6 +48,8 @@ pub struct Settings {
     pub retention_seconds: Option<u64>,
     /// Schema of models that lie directly in `models/`. Default `gold`.
     pub default_namespace: Option<String>,
+    /// What a run publishes when something in it goes wrong. Default: nothing.
+    pub publish: Option<Publish>,
     /// The environment whose overrides are in here.
     pub environment: Option<String>,
     /// Where `polder up` listens.
@@ -79,6 +81,15 @@ pub enum Tokens {
     #[default]
     Remote,
     Always,
+}
+
+/// What of a run is published when something in it goes wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Publish {
+    /// Nothing.
+    All,
+    /// All but what went wrong and what is made from that.
+    Healthy,
 }
 
 /// A system that data comes from: one file below `sources/`.

@@ -6,9 +6,10 @@ use polder_base::nearest;
 use polder_diag::{Diagnostic, Span};
 
 use crate::codes;
+use crate::common::words;
 use crate::doors::{self, DoorsYaml};
 use crate::names::{check_namespace, check_plain};
-use crate::resource::Settings;
+use crate::resource::{Publish, Settings};
 use crate::units::{parse_duration_seconds, parse_size_bytes};
 use crate::yaml::{At, Entries, Node, Problems, Value, raw};
 
@@ -40,6 +41,9 @@ raw! {
         default_namespace: Option<At<String>>,
         /// Where `polder up` listens, and whom it asks for a token.
         doors: Option<DoorsYaml>,
+        /// What a run publishes when something in it goes wrong: nothing (`all`, the default: all or nothing), or all but
+        /// what went wrong and what is made from that (`healthy`).
+        publish: Option<PublishWord>,
         /// Settings that replace the ones above when `--env NAME` is given.
         environments: Option<Entries<Overrides>>,
     }
@@ -60,6 +64,8 @@ raw! {
         default_namespace: Option<At<String>>,
         /// Where `polder up` listens; what is not named here stays.
         doors: Option<DoorsYaml>,
+        /// What a run publishes when something in it goes wrong.
+        publish: Option<PublishWord>,
         /// Connections of sources, by the source's name.
         sources: Option<Entries<SourceOverride>>,
     }
@@ -68,6 +74,20 @@ raw! {
     SourceOverride {
         /// Address of the database.
         postgres: Option<At<String>>,
+    }
+}
+
+words! {
+    /// What a run publishes when something in it goes wrong.
+    PublishWord { all, healthy }
+}
+
+impl PublishWord {
+    pub(crate) fn publish(self) -> Publish {
+        match self {
+            Self::all => Publish::All,
+            Self::healthy => Publish::Healthy,
+        }
     }
 }
 
@@ -110,6 +130,7 @@ pub(crate) fn resolve(raw: PolderYaml, environment: Option<&str>, problems: &mut
         retention: raw.retention,
         default_namespace: raw.default_namespace,
         doors: raw.doors,
+        publish: raw.publish,
         sources: None,
         at: raw.at.clone(),
     };
@@ -171,6 +192,9 @@ fn apply(overrides: Overrides, to: &mut Resolved, problems: &mut Problems<'_>) {
     }
     if let Some(raw) = overrides.doors {
         doors::apply(raw, &mut settings.doors, problems);
+    }
+    if let Some(publish) = overrides.publish {
+        settings.publish = Some(publish.publish());
     }
     for (source, address) in overrides.sources.unwrap_or_default().0 {
         if let Some(url) = address.postgres {

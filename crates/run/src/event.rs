@@ -19,6 +19,17 @@ pub enum RunKind {
     Check,
 }
 
+/// What of a run is published when something in it went wrong.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Publish {
+    /// Nothing: all of it or nothing.
+    #[default]
+    All,
+    /// All but what went wrong and what is made from that.
+    Healthy,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RunStatus {
@@ -27,7 +38,8 @@ pub enum RunStatus {
     Published,
     /// Of checks alone: all hold.
     Passed,
-    /// A check failed: the branch stays, the target did not move.
+    /// A check failed: the branch stays, and the target did not move. Of a run that publishes what is healthy: it moved to
+    /// all but what the branch stays for.
     Held,
     /// A step failed, or the rebase met a conflict; of checks alone: some do not hold.
     Failed,
@@ -43,7 +55,7 @@ pub enum StepStatus {
     /// Done without work: nothing new, or the output of an equal step was taken over.
     Unchanged,
     Reused,
-    /// A check with severity `warn` failed; what follows goes on.
+    /// A check with severity `warn` failed, or one that somebody has overruled; what follows goes on.
     Warned,
     Failed,
     /// Something before it failed.
@@ -111,6 +123,24 @@ pub struct CheckFailure {
     /// Where the check is written: file and line, relative to the project.
     pub file: String,
     pub line: u32,
+    /// The tables and views that it names, the one that it is about among them.
+    #[serde(default)]
+    pub tables: Vec<String>,
+    /// Somebody decided that it does not hold the run.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub accepted: bool,
+}
+
+impl CheckFailure {
+    /// Whether it holds the run: a failure of severity `error` that nobody has overruled.
+    pub fn holds(&self) -> bool {
+        self.severity == "error" && !self.accepted
+    }
+
+    /// `bronze.orders: unique order_id`: what is written down of a check that was overruled.
+    pub fn name(&self) -> String {
+        format!("{}: {}", self.table, self.check)
+    }
 }
 
 /// A check that held.

@@ -16,8 +16,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::schedule::Schedule;
 use crate::{
-    Event, EventSink, FailureKind, Fingerprint, Graph, Journal, JournalError, Output, Progress, Step, StepContext,
-    StepError, StepFailure, StepKey, StepRecord, StepReport, StepStatus,
+    CheckFailure, Event, EventSink, FailureKind, Fingerprint, Graph, Journal, JournalError, Output, Progress, Step,
+    StepContext, StepError, StepFailure, StepKey, StepRecord, StepReport, StepStatus,
 };
 
 /// How steps are run.
@@ -217,7 +217,7 @@ fn step_record(run: RunId, step: StepKey, ended: Ended, now: Timestamp) -> StepR
 }
 
 fn status_of(report: &StepReport, adopted: bool) -> StepStatus {
-    if report.failures.iter().any(|f| f.severity == "error") {
+    if report.failures.iter().any(CheckFailure::holds) {
         StepStatus::Failed
     } else if !report.failures.is_empty() {
         StepStatus::Warned
@@ -231,7 +231,7 @@ fn status_of(report: &StepReport, adopted: bool) -> StepStatus {
 }
 
 fn check_failure(report: &StepReport) -> StepFailure {
-    let mut failed = report.failures.iter().filter(|f| f.severity == "error");
+    let mut failed = report.failures.iter().filter(|f| f.holds());
     let first = failed.next().map(|f| format!("{} on {} does not hold", f.check, f.table)).unwrap_or_default();
     let message = match failed.count() {
         0 => first,

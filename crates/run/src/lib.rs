@@ -12,10 +12,12 @@ mod schedule;
 mod selection;
 mod step;
 
-pub use event::{CheckFailure, CheckPassed, Event, EventSink, RunKind, RunStatus, Silent, StepStatus};
+pub use event::{CheckFailure, CheckPassed, Event, EventSink, Publish, RunKind, RunStatus, Silent, StepStatus};
 pub use executor::{Execution, Executor, ExecutorOptions};
 pub use graph::{Graph, GraphError};
 pub use journal::{Journal, JournalError};
-pub use record::{CheckRecord, FailureKind, FingerprintRecord, RunRecord, StepFailure, StepRecord};
+pub use record::{
+    Acceptance, CheckRecord, FailureKind, FingerprintRecord, HeldTable, RunRecord, StepFailure, StepRecord, TakenOver,
+};
 pub use selection::{Candidate, Selection, SelectionError};
 pub use step::{Fingerprint, Output, Progress, Step, StepContext, StepError, StepKey, StepKind, StepReport};

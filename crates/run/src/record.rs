@@ -9,7 +9,9 @@ use polder_base::{RunId, Timestamp};
 use polder_diag::Diagnostic;
 use serde::{Deserialize, Serialize};
 
-use crate::{CheckFailure, CheckPassed, Fingerprint, RunKind, RunStatus, StepError, StepKey, StepReport, StepStatus};
+use crate::{
+    CheckFailure, CheckPassed, Fingerprint, Publish, RunKind, RunStatus, StepError, StepKey, StepReport, StepStatus,
+};
 
 /// A run, from its start on. Key: the run's number in 20 digits, so that text order is number order.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -65,6 +67,53 @@ pub struct RunRecord {
     /// What it did does not go on top of what others published meanwhile, however often it is tried.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub stale: bool,
+    /// What of it is published when something goes wrong.
+    #[serde(default)]
+    pub publish: Publish,
+    /// The commits by which parts of it were published, the oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<String>,
+    /// What was held back when the rest was published.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub held: Vec<HeldTable>,
+    /// Where it went on from what an earlier run had read.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub took_over: Vec<TakenOver>,
+    /// Later runs that went on from what this one had read.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub superseded: Vec<RunId>,
+    /// Who decided that it is published although it was held.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accepted: Option<Acceptance>,
+}
+
+/// A table or view that stays on the run's branch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeldTable {
+    pub table: String,
+    /// In a few words: the check that failed, the step that failed, or what it reads.
+    pub why: String,
+}
+
+/// A stream's table and cursor, taken over from a run that was not published.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TakenOver {
+    pub table: String,
+    pub run: RunId,
+}
+
+/// The decision to publish a run that was held.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Acceptance {
+    pub by: String,
+    pub reason: String,
+    pub at: Timestamp,
+    /// The checks that were overruled: `bronze.orders: unique order_id`.
+    #[serde(default)]
+    pub checks: Vec<String>,
+    /// Rows that were set aside in quarantine, by table.
+    #[serde(default)]
+    pub set_aside: BTreeMap<String, u64>,
 }
 
 impl RunRecord {
@@ -186,6 +235,9 @@ pub struct CheckRecord {
     pub file: String,
     pub line: u32,
     pub at: Timestamp,
+    /// It did not hold, and somebody decided that the run is published all the same.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub accepted: bool,
 }
 
 impl CheckRecord {
@@ -207,6 +259,7 @@ impl CheckRecord {
             file: failure.file.clone(),
             line: failure.line,
             at,
+            accepted: failure.accepted,
         }
     }
 
@@ -224,6 +277,7 @@ impl CheckRecord {
             file: check.file.clone(),
             line: check.line,
             at,
+            accepted: false,
         }
     }
 

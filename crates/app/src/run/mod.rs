@@ -2,7 +2,9 @@
 //!
 //! A run that ends in any other way than published leaves its target as it was, and its branch to look at.
 
+mod accept;
 mod events;
+mod held;
 pub(crate) mod journal;
 mod lease;
 mod lock;
@@ -11,6 +13,7 @@ mod requests;
 mod resume;
 mod steps;
 pub(crate) mod stored;
+mod takeover;
 pub(crate) mod workers;
 
 use std::sync::Arc;
@@ -21,7 +24,7 @@ use polder_catalog::{CatalogError, CommitId};
 use polder_diag::Sources;
 use polder_lake::Workspace;
 use polder_run::{
-    Event, EventSink, Execution, Executor, ExecutorOptions, FailureKind, Graph, RunKind, RunRecord, RunStatus,
+    Event, EventSink, Execution, Executor, ExecutorOptions, FailureKind, Graph, Publish, RunKind, RunRecord, RunStatus,
     Selection, StepKey, StepRecord,
 };
 use polder_store::{Batch, Outcome, Space};
@@ -31,16 +34,18 @@ use tokio_util::sync::CancellationToken;
 use crate::app::Loaded;
 use crate::blueprint::{Blueprint, Ground, Work, selection_error};
 use crate::{App, AppError, codes, machine};
+pub use accept::AcceptRequest;
 pub use events::LoggedEvent;
 pub(crate) use publish::scanned_by;
 
 use events::EventLog;
+use held::Held;
 use journal::{Earlier, StateJournal, encode};
 use lease::LeaseKeeper;
 use requests::Requests;
 
 /// Branches of runs that were not published are kept so long.
-const BRANCH_KEPT: Duration = Duration::from_secs(7 * 86_400);
+pub(crate) const BRANCH_KEPT: Duration = Duration::from_secs(7 * 86_400);
 
 /// What to run.
 #[derive(Debug, Clone, Default)]
@@ -54,6 +59,10 @@ pub struct RunRequest {
     pub full_refresh: bool,
     /// Steps at once; the project's setting or the number of cores unless set.
     pub concurrency: Option<usize>,
+    /// What is published when something goes wrong; the project's setting unless set.
+    pub publish: Option<Publish>,
+    /// Go on from nothing that an earlier run has read and not published: read from where the target stands.
+    pub anew: bool,
 }
 
 /// How a run went.
@@ -125,7 +134,15 @@ impl App {
         record.select.clone_from(&request.select);
         record.exclude.clone_from(&request.exclude);
         record.full_refresh = request.full_refresh;
-        if let Err(error) = self.begin(&mut record, &graph).await {
+        record.publish = request.publish.unwrap_or(record.publish);
+        let begun = async {
+            self.begin(&mut record, &graph).await?;
+            if request.full_refresh || request.anew {
+                return Ok(());
+            }
+            self.take_over(&mut record, &graph).await
+        };
+        if let Err(error) = begun.await {
             self.clean_up(run, lease).await;
             return Err(error);
         }
@@ -171,6 +188,15 @@ impl App {
             files: std::collections::BTreeMap::new(),
             resumed: 0,
             stale: false,
+            publish: match self.loaded.project.settings.publish {
+                Some(polder_project::Publish::Healthy) => Publish::Healthy,
+                Some(polder_project::Publish::All) | None => Publish::All,
+            },
+            parts: Vec::new(),
+            held: Vec::new(),
+            took_over: Vec::new(),
+            superseded: Vec::new(),
+            accepted: None,
         }
     }
 
@@ -215,6 +241,17 @@ impl App {
                 Err(CatalogError::Claimed { run, .. }) if self.end_if_dead(RunId(run)).await? => {}
                 other => return Ok(other?),
             }
+        }
+    }
+
+    /// The branch of a run, to be written to.
+    fn workspace(&self, record: &RunRecord) -> Workspace {
+        Workspace {
+            lake: Arc::clone(&self.lake),
+            branch: record.branch.clone(),
+            run: record.id,
+            run_time: record.run_time,
+            author: polder_catalog::Author { principal: record.principal.clone() },
         }
     }
 
@@ -331,13 +368,21 @@ impl Conductor {
         graph: Graph<Work>,
         cancel: &CancellationToken,
     ) -> Result<(Vec<StepRecord>, Ending), AppError> {
-        let checks = publish::checks_of(&graph);
-        let execution = self.execute(graph, self.earlier, cancel).await?;
+        let plan = graph.clone();
+        let workspace = self.workspace();
+        let execution = self.execute(graph, self.earlier, &workspace, cancel).await?;
         let ending = self.judge(&execution);
+        let in_part = self.record.publish == Publish::Healthy && !execution.cancelled();
         let steps = execution.records;
-        match ending {
-            Some(ending) => Ok((steps, ending)),
-            None => self.publish(checks, steps, cancel).await,
+        let held = match &ending {
+            None => Some(Held::nothing(&plan)),
+            Some(_) if in_part => self.hold(&plan, &steps).await?,
+            Some(_) => None,
+        };
+        match (held, ending) {
+            (Some(held), why) => self.publish(held, why, steps, cancel).await,
+            (None, Some(ending)) => Ok((steps, ending)),
+            (None, None) => Err(AppError::Defect("a run neither ends nor is published".to_owned())),
         }
     }
 
@@ -345,10 +390,10 @@ impl Conductor {
         &self,
         graph: Graph<Work>,
         earlier: Earlier,
+        workspace: &Workspace,
         cancel: &CancellationToken,
     ) -> Result<Execution, AppError> {
-        let workspace = self.workspace();
-        let steps = graph.map(|_, work| self.step(work, &workspace))?;
+        let steps = graph.map(|_, work| self.step(work, workspace))?;
         let settings = &self.loaded.project.settings;
         let options = ExecutorOptions {
             concurrency: self.concurrency.or(settings.concurrency).unwrap_or_else(machine::cores),
@@ -366,13 +411,7 @@ impl Conductor {
     }
 
     fn workspace(&self) -> Workspace {
-        Workspace {
-            lake: Arc::clone(&self.app.lake),
-            branch: self.record.branch.clone(),
-            run: self.record.id,
-            run_time: self.record.run_time,
-            author: polder_catalog::Author { principal: self.record.principal.clone() },
-        }
+        self.app.workspace(&self.record)
     }
 
     /// Why a run ends before it is published; `None`: it does not.
@@ -413,7 +452,7 @@ impl Conductor {
     /// Ends a run that something outside of its steps has stopped: a full disk, a state store that cannot be read.
     async fn stop(mut self, error: AppError) -> Result<RunSummary, AppError> {
         if let Ok(Some(kept)) = journal::run_record(self.app.catalog.state(), self.record.id).await
-            && kept.status == RunStatus::Published
+            && matches!(kept.status, RunStatus::Published | RunStatus::Held)
         {
             // What failed came after the target had moved.
             self.record = kept;

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::journal::{Earlier, all, run_record, steps_of};
 use super::lease::LeaseKeeper;
-use super::{Conductor, RunRequest, RunSummary, stored};
+use super::{BRANCH_KEPT, Conductor, RunRequest, RunSummary, stored};
 use crate::blueprint::Work;
 use crate::{App, AppError, codes};
 
@@ -36,15 +36,8 @@ impl App {
             None => self.newest_unpublished().await?,
         };
         let record = self.known_run(run).await?;
-        if record.kind == RunKind::Check {
-            let refused =
-                AppError::refused(codes::NO_RUN, format!("run {run} was checks alone: it has nothing to go on with"));
-            return Err(refused.hint("polder check"));
-        }
-        if record.stale {
-            let message =
-                format!("run {run} cannot be taken up again: {} has moved on from what it read", record.target);
-            return Err(AppError::refused(codes::NO_RUN, message).hint("polder run"));
+        if record.status != RunStatus::Published || record.kind == RunKind::Check {
+            self.refuse_closed(&record).await?;
         }
         if record.status == RunStatus::Published {
             return self.already_published(record).await;
@@ -57,38 +50,85 @@ impl App {
             lease.release().await;
             return self.already_published(record).await;
         }
-        let prepared = match self.prepare_resume(record).await {
-            Ok(prepared) => prepared,
+        match self.prepare_resume(record).await {
+            Ok(resumed) => self.go_on(resumed, sink, lease, lost, cancel).await,
             Err(error) => {
                 self.clean_up(run, lease).await;
-                return Err(error);
+                Err(error)
             }
-        };
-        let Resumed { loaded, record, graph, earlier } = prepared;
-        let (app, begun) = (self.clone(), self.system().now());
+        }
+    }
+
+    /// Conducts a run that was taken up again.
+    pub(super) async fn go_on(
+        &self,
+        resumed: Resumed,
+        sink: Arc<dyn EventSink>,
+        lease: LeaseKeeper,
+        lost: CancellationToken,
+        cancel: &CancellationToken,
+    ) -> Result<RunSummary, AppError> {
+        let Resumed { loaded, record, graph, earlier } = resumed;
+        let app = self.with_vars(&record);
+        let begun = self.system().now();
         let conductor = Conductor { app, loaded, record, earlier, concurrency: None, sink, lease, lost, begun };
         conductor.conduct(graph, cancel).await
     }
 
-    async fn prepare_resume(&self, mut record: RunRecord) -> Result<Resumed, AppError> {
-        if self.catalog.find_ref(&record.branch).await?.is_none() {
-            let message = format!("run {} cannot be taken up again: its branch {} is gone", record.id, record.branch);
-            return Err(AppError::refused(codes::NO_RUN, message).hint("polder run"));
+    /// Refuses a run that nothing more can become of.
+    pub(super) async fn refuse_closed(&self, record: &RunRecord) -> Result<(), AppError> {
+        let run = record.id;
+        let refused = |message: String| AppError::refused(codes::NO_RUN, message);
+        if record.kind == RunKind::Check {
+            let message = format!("run {run} was checks alone: it has nothing to go on with");
+            return Err(refused(message).hint("polder check"));
         }
+        if record.stale {
+            let message =
+                format!("run {run} cannot be taken up again: {} has moved on from what it read", record.target);
+            return Err(refused(message).hint("polder run"));
+        }
+        if let Some(later) = self.superseded_by(record).await? {
+            let message = format!(
+                "run {run} cannot be taken up again: run {later} went on from what it had read, and is published"
+            );
+            return Err(refused(message).hint("polder run"));
+        }
+        if self.catalog.find_ref(&record.branch).await?.is_none() {
+            let branch = &record.branch;
+            let expired = record.started + BRANCH_KEPT;
+            let gone = match expired <= self.system().now() {
+                true => format!("its branch {branch} expired at {expired}, 7 days after the run began"),
+                false => format!("its branch {branch} is gone"),
+            };
+            return Err(refused(format!("run {run} cannot be taken up again: {gone}")).hint("polder run"));
+        }
+        Ok(())
+    }
+
+    /// What a run was asked for.
+    pub(super) fn request_of(record: &RunRecord) -> RunRequest {
+        RunRequest {
+            select: record.select.clone(),
+            exclude: record.exclude.clone(),
+            target: Some(record.target.clone()),
+            full_refresh: record.full_refresh,
+            publish: Some(record.publish),
+            ..RunRequest::default()
+        }
+    }
+
+    async fn prepare_resume(&self, mut record: RunRecord) -> Result<Resumed, AppError> {
         let interrupted = matches!(record.status, RunStatus::Running | RunStatus::Cancelled);
         let (loaded, earlier) = match interrupted {
             true => (stored::load(self.catalog.state(), &record, &self.options.project).await?, Earlier::Everything),
             false => (self.loaded.clone(), Earlier::IngestOnly),
         };
-        let request = RunRequest {
-            select: record.select.clone(),
-            exclude: record.exclude.clone(),
-            target: Some(record.target.clone()),
-            full_refresh: record.full_refresh,
-            concurrency: None,
-        };
+        // Rows were set aside since: what was built and checked before is judged by its fingerprints.
+        let aside = record.accepted.as_ref().is_some_and(|accepted| !accepted.set_aside.is_empty());
+        let earlier = if aside { Earlier::IngestOnly } else { earlier };
         let app = self.with_vars(&record);
-        let graph = app.graph(&loaded, &CommitId(record.base.clone()), &request).await?;
+        let graph = app.graph(&loaded, &CommitId(record.base.clone()), &Self::request_of(&record)).await?;
         self.claim(&record, &graph).await?;
         self.undo_unfinished(&record, &graph, earlier).await?;
         record.files = stored::store(self.catalog.state(), &loaded.project).await?;
@@ -101,7 +141,7 @@ impl App {
     }
 
     /// The same app with the values of `--var` that the run was started with.
-    fn with_vars(&self, record: &RunRecord) -> Self {
+    pub(super) fn with_vars(&self, record: &RunRecord) -> Self {
         let mut app = self.clone();
         app.options.vars = record.vars.clone();
         app
@@ -110,7 +150,12 @@ impl App {
     /// Puts back to what they were when the run began: the tables of incremental models whose step is not recorded as
     /// finished (it may have committed before the crash, and would add its rows once more), and the rejected records of
     /// sources that are to be read again.
-    async fn undo_unfinished(&self, record: &RunRecord, graph: &Graph<Work>, earlier: Earlier) -> Result<(), AppError> {
+    pub(super) async fn undo_unfinished(
+        &self,
+        record: &RunRecord,
+        graph: &Graph<Work>,
+        earlier: Earlier,
+    ) -> Result<(), AppError> {
         let finished = self.finished(record, earlier).await?;
         let extent = Extent { base: CommitId(record.base.clone()), head: self.catalog.resolve(&record.branch).await? };
         let mut changes = Vec::new();
@@ -177,6 +222,7 @@ impl App {
             match record.status {
                 RunStatus::Published => _ = published.insert(&record.target),
                 _ if record.stale || published.contains(&record.target) => {}
+                _ if self.superseded_by(record).await?.is_some() => {}
                 _ => return Ok(record.id),
             }
         }
@@ -204,9 +250,9 @@ struct Extent {
 }
 
 /// A run, ready to be taken up again.
-struct Resumed {
-    loaded: crate::app::Loaded,
-    record: RunRecord,
-    graph: Graph<Work>,
-    earlier: Earlier,
+pub(super) struct Resumed {
+    pub(super) loaded: crate::app::Loaded,
+    pub(super) record: RunRecord,
+    pub(super) graph: Graph<Work>,
+    pub(super) earlier: Earlier,
 }

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use polder_check::CheckStep;
+use polder_check::{CheckStep, Overruled};
 use polder_lake::Workspace;
 use polder_model::ModelStep;
 use polder_run::Step;
 
 use super::Conductor;
+use super::takeover::WentOn;
 use super::workers::on_workers;
 use crate::AppError;
 use crate::blueprint::Work;
@@ -21,10 +22,20 @@ impl Conductor {
             Work::Ingest(source, stream) => {
                 let root = &self.app.options.project;
                 let fresh = self.record.full_refresh;
-                Arc::new(polder_ingest::IngestStep::new(workspace, root, &source, &stream, fresh))
+                let step = polder_ingest::IngestStep::new(workspace, root, &source, &stream, fresh);
+                match self.record.took_over.iter().find(|t| t.table == stream.table.to_string()) {
+                    Some(taken) => Arc::new(WentOn { step, run: taken.run }),
+                    None => Arc::new(step),
+                }
             }
             Work::Model(model) => Arc::new(ModelStep::new(model, workspace, engine, namespace)),
-            Work::Check(set) => Arc::new(CheckStep::new(set, workspace, engine, namespace)),
+            Work::Check(set) => {
+                let step: Arc<dyn Step> = Arc::new(CheckStep::new(set, workspace, engine, namespace));
+                match self.record.accepted.as_ref().filter(|a| !a.checks.is_empty()) {
+                    Some(accepted) => Arc::new(Overruled::new(step, &accepted.checks)),
+                    None => step,
+                }
+            }
         };
         Ok(on_workers(step, self.app.options.workers.as_ref()))
     }

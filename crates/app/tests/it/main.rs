@@ -4,6 +4,7 @@
 mod checks;
 mod files;
 mod hazards;
+mod held;
 mod history;
 mod incremental;
 mod policies;

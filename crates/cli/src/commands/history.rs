@@ -51,8 +51,11 @@ fn status_text(status: &Status, paint: Paint, now: Timestamp) -> String {
         let rows: Vec<Vec<String>> = status.runs.iter().map(|r| run_row(r, interrupted(r), now)).collect();
         out += &format!("\n{}", texts(paint, &RUN_COLUMNS, &rows, &[0, 4]));
     }
-    status.open.iter().take(OPEN).for_each(|open| out += &open_text(open, paint));
-    let more = status.open.len().saturating_sub(OPEN);
+    // One that is about to be removed is told of, however many there are.
+    let told = |(place, open): &(usize, &OpenRun)| *place < OPEN || open.expires_soon(now);
+    let open: Vec<&OpenRun> = status.open.iter().enumerate().filter(told).map(|(_, open)| open).collect();
+    open.iter().for_each(|open| out += &open_text(open, paint, now));
+    let more = status.open.len() - open.len();
     if more > 0 {
         out += &format!("\nand {} more: {}\n", human::count(more as u64), paint.style(BOLD, "polder branch"));
     }
@@ -93,8 +96,8 @@ fn is_interrupted(open: &OpenRun) -> bool {
     open.record.status == RunStatus::Running && !open.executed
 }
 
-fn open_text(open: &OpenRun, paint: Paint) -> String {
-    let OpenRun { record, executed } = open;
+fn open_text(open: &OpenRun, paint: Paint, now: Timestamp) -> String {
+    let OpenRun { record, executed, expires } = open;
     let (verb, word, style) = match record.status {
         RunStatus::Running if *executed => ("is", "running", GOOD),
         RunStatus::Running => ("was", "interrupted", WARN),
@@ -105,9 +108,17 @@ fn open_text(open: &OpenRun, paint: Paint) -> String {
     if let Some(reason) = record.cause() {
         out += &format!(": {reason}");
     }
+    if !record.held.is_empty() && !record.parts.is_empty() {
+        let held: Vec<&str> = record.held.iter().map(|h| h.table.as_str()).collect();
+        out += &format!("\n  held      {} (the rest is published)", held.join(", "));
+    }
     out += &format!("\n  look      {}\n", paint.style(BOLD, &format!("polder sql --ref {}", record.branch)));
     if !executed && !record.stale {
         out += &format!("  go on     {}\n", paint.style(BOLD, &format!("polder run --resume {}", record.id)));
+    }
+    if let Some(at) = expires.filter(|_| open.expires_soon(now) && !executed) {
+        let warning = paint.style(WARN, &format!("until {}", human::moment(at, now)));
+        out += &format!("  kept      {warning}; then its branch is removed\n");
     }
     out
 }

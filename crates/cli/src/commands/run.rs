@@ -2,16 +2,17 @@
 
 use std::sync::Arc;
 
-use polder_app::{App, CheckSummary, RunRequest, RunSummary, Shown};
+use polder_app::{AcceptRequest, App, CheckSummary, OpenRun, RunRequest, RunSummary, Shown};
 use polder_base::{RunId, Timestamp};
-use polder_run::{CheckFailure, EventSink, FailureKind, RunStatus, StepKind, StepRecord};
+use polder_run::{CheckFailure, EventSink, FailureKind, HeldTable, Publish, RunStatus, StepKind, StepRecord};
 
 use super::context::{Context, cancelled_by_signal, now};
-use crate::args::{Check, Format, Run};
+use crate::args::{self, Accept, Check, Format, Run};
 use crate::failure::{Exit, Failure};
 use crate::human;
 use crate::report::{Bars, JsonEvents, Lines, Report, TextEvents};
 use crate::terminal::{self, BAD, BOLD, DIM, GOOD, Paint, Terminal, WARN};
+use crate::text::{one_line, pad_right, width};
 
 pub fn run(cx: Context<'_>, arguments: &Run) -> Result<Exit, Failure> {
     cx.with_workers(cx.options_with(&arguments.vars), async |app| {
@@ -26,17 +27,59 @@ pub fn run(cx: Context<'_>, arguments: &Run) -> Result<Exit, Failure> {
                     exclude: arguments.selection.exclude.clone(),
                     target: arguments.at.clone(),
                     full_refresh: arguments.full_refresh,
+                    publish: arguments.publish.map(|publish| match publish {
+                        args::Publish::All => Publish::All,
+                        args::Publish::Healthy => Publish::Healthy,
+                    }),
+                    anew: arguments.anew,
                     ..RunRequest::default()
                 };
                 app.run(&request, sink, &cancel).await?
             }
         };
-        if arguments.format == Format::Text {
-            terminal::print(&ending(&summary, cx.terminal.paint(), now(&app)));
-        }
+        end(cx, &app, &summary, arguments.format).await?;
         housekeep(&app, arguments.format).await;
         Ok(Exit::of(summary.exit_code()))
     })
+}
+
+pub fn accept(cx: Context<'_>, arguments: &Accept) -> Result<Exit, Failure> {
+    cx.with_workers(cx.options(), async |app| {
+        let report = report(cx.terminal, arguments.format);
+        let sink: Arc<dyn EventSink> = Arc::clone(&report) as _;
+        let cancel = cancelled_by_signal(move |text| report.note(text))?;
+        let request = AcceptRequest { reason: arguments.reason.clone(), quarantine: arguments.quarantine };
+        let summary = app.accept(RunId(arguments.run), &request, sink, &cancel).await?;
+        end(cx, &app, &summary, arguments.format).await?;
+        Ok(Exit::of(summary.exit_code()))
+    })
+}
+
+/// Tells how a run ended, and which others wait for somebody and will not for long.
+async fn end(cx: Context<'_>, app: &App, summary: &RunSummary, format: Format) -> Result<(), Failure> {
+    if format != Format::Text {
+        return Ok(());
+    }
+    let (paint, now) = (cx.terminal.paint(), now(app));
+    terminal::print(&ending(summary, paint, now));
+    for run in app.expiring().await? {
+        terminal::print(&expiring_text(&run, paint, now));
+    }
+    Ok(())
+}
+
+/// A run whose branch is removed soon.
+fn expiring_text(run: &OpenRun, paint: Paint, now: Timestamp) -> String {
+    let record = &run.record;
+    let at = run.expires.map(|at| human::moment(at, now)).unwrap_or_default();
+    let warning = paint.style(WARN, "warning:");
+    let go_on = paint.style(BOLD, &format!("polder run --resume {}", record.id));
+    format!(
+        "{warning} {} of run {}, which is {}, expires {at}: {go_on}\n",
+        record.branch,
+        record.id,
+        record.status.as_str()
+    )
 }
 
 /// Throws away what is past its keep. How the run ended does not depend on it.
@@ -91,11 +134,18 @@ fn ending(summary: &RunSummary, paint: Paint, now: Timestamp) -> String {
         _ => ("FAILED.", BAD),
     };
     let target = &summary.shown.name;
-    out += &format!(
-        "{} {target} is unchanged: {}.\n",
-        paint.style(style, word),
-        shown(&summary.shown, now, "it is empty")
-    );
+    out += &match in_part(summary) {
+        true => format!("{} in part: {target} shows all of run {} but\n", paint.style(GOOD, "published"), record.id),
+        false => format!(
+            "{} {target} is unchanged: {}.\n",
+            paint.style(style, word),
+            shown(&summary.shown, now, "it is empty")
+        ),
+    };
+    if in_part(summary) {
+        out += &held_tables(&record.held);
+        out += &format!("{} {} has what is held.\n", paint.style(style, word), record.branch);
+    }
     let failed = failed_steps(&summary.steps);
     match &record.reason {
         Some(reason) if record.status == RunStatus::Failed && failed.is_empty() => out += &format!("  {reason}\n"),
@@ -110,11 +160,48 @@ fn ending(summary: &RunSummary, paint: Paint, now: Timestamp) -> String {
         (false, _) => hints("fix, go", &[format!("polder run --resume {}", record.id)], paint),
     };
     if record.status == RunStatus::Held && is_of_source(&summary.steps) {
-        // Resuming goes on with what was read; where the source was wrong, it has to be read again.
-        out += &hints("or anew", &["polder run".to_owned()], paint);
+        // Whoever goes on goes on with what was read; where the source was wrong, it has to be read again.
+        out += &hints("or anew", &["polder run --anew".to_owned()], paint);
+    }
+    if record.status == RunStatus::Held && !record.stale {
+        out += &hints_to_accept(summary, paint);
     }
     out += &format!("{}\n", paint.style(DIM, &format!("{time} · exit {}", summary.exit_code())));
     out
+}
+
+/// Whether this run has moved its target, to all but what is held.
+fn in_part(summary: &RunSummary) -> bool {
+    let last = summary.record.parts.last();
+    !summary.record.held.is_empty() && last.is_some_and(|commit| *commit == summary.shown.commit)
+}
+
+/// Tables that are held, of which there may be many.
+const HELD: usize = 10;
+
+fn held_tables(held: &[HeldTable]) -> String {
+    let names = held.iter().take(HELD).map(|h| width(&h.table)).max().unwrap_or(0);
+    let lines = held.iter().take(HELD).map(|h| format!("  {}  {}\n", pad_right(&h.table, names), one_line(&h.why)));
+    let more = held.len().saturating_sub(HELD);
+    let more = (more > 0).then(|| format!("  and {} more\n", human::count(more as u64)));
+    lines.chain(more).collect()
+}
+
+/// What publishes a held run all the same. Rows can be set aside of a source's table alone.
+fn hints_to_accept(summary: &RunSummary, paint: Paint) -> String {
+    let of_check = |f: &CheckFailure| f.severity == "error";
+    let failures: Vec<&CheckFailure> =
+        summary.steps.iter().flat_map(|s| &s.report.failures).filter(|f| of_check(f)).collect();
+    if failures.is_empty() {
+        return String::new();
+    }
+    let is_read =
+        |table: &str| summary.steps.iter().any(|s| s.step.kind == StepKind::Ingest && s.step.resource == table);
+    let run = summary.record.id;
+    match failures.iter().any(|f| f.failed_rows.is_some() && is_read(&f.table)) {
+        true => hints("set aside", &[format!("polder accept {run} --quarantine --reason \"…\"")], paint),
+        false => hints("accept", &[format!("polder accept {run} --reason \"…\"")], paint),
+    }
 }
 
 /// Whether a check failed on a table that this run brought in.
@@ -165,7 +252,7 @@ fn check_ending(summary: &CheckSummary, paint: Paint) -> String {
 /// Commands that a person may want to type next, one below the other.
 fn hints(what: &str, commands: &[String], paint: Paint) -> String {
     let heads = std::iter::once(what).chain(std::iter::repeat(""));
-    let lines = heads.zip(commands).map(|(head, command)| format!("  {head:<8}  {}\n", paint.style(BOLD, command)));
+    let lines = heads.zip(commands).map(|(head, command)| format!("  {head:<9} {}\n", paint.style(BOLD, command)));
     lines.collect()
 }
 

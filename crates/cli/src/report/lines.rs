@@ -326,6 +326,8 @@ mod tests {
             query: None,
             file: "checks/orders.yaml".into(),
             line: 6,
+            tables: Vec::new(),
+            accepted: false,
         };
         let events = [
             started(&[(StepKind::Ingest, "bronze.shop_orders"), (StepKind::Ingest, "bronze.shop_customers")]),

@@ -6,6 +6,7 @@ mod basics;
 mod crash;
 mod fixture;
 mod generate;
+mod held;
 mod history;
 mod mistakes;
 mod readme;

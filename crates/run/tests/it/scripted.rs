@@ -83,6 +83,8 @@ impl Scripted {
             query: None,
             file: "checks/x.yaml".to_owned(),
             line: 1,
+            tables: Vec::new(),
+            accepted: false,
         }
     }
 }

@@ -117,7 +117,21 @@ pub(super) fn runs(rows: &[Told<RunRecord>], now: Timestamp) -> DfResult<RecordB
         .text("git_commit", |r| r.record.git_commit.as_deref())
         .boolean("git_dirty", |r| Some(r.record.git_dirty))
         .count("resumed", |r| Some(u64::from(r.record.resumed)))
+        .text("held", |r| r.free(|r| joined(r.held.iter().map(|held| held.table.as_str()))))
+        .text("took_over_from", |r| joined(r.record.took_over.iter().map(|t| t.run.to_string())))
+        .text("superseded_by", |r| joined(r.record.superseded.iter().map(ToString::to_string)))
         .batch()
+}
+
+/// A list, each of its items once; NULL for an empty one.
+fn joined<T: AsRef<str>>(items: impl Iterator<Item = T>) -> Option<String> {
+    let mut all: Vec<String> = Vec::new();
+    for item in items {
+        if !all.iter().any(|known| known == item.as_ref()) {
+            all.push(item.as_ref().to_owned());
+        }
+    }
+    (!all.is_empty()).then(|| all.join(", "))
 }
 
 /// As it was typed: `silver.* --exclude silver.tmp`.
@@ -162,5 +176,6 @@ pub(super) fn checks(rows: &[Told<CheckRecord>]) -> DfResult<RecordBatch> {
         .text("file", |c| Some(c.record.file.as_str()))
         .count("line", |c| Some(u64::from(c.record.line)))
         .time("at", |c| Some(c.record.at))
+        .boolean("accepted", |c| Some(c.record.accepted))
         .batch()
 }

@@ -34,6 +34,12 @@ fn run(id: u64, status: RunStatus) -> RunRecord {
         files: Default::default(),
         resumed: 0,
         stale: false,
+        publish: Default::default(),
+        parts: Vec::new(),
+        held: Vec::new(),
+        took_over: Vec::new(),
+        superseded: Vec::new(),
+        accepted: None,
     }
 }
 
@@ -72,6 +78,7 @@ async fn record(fixture: &Fixture) {
         file: "checks/c.yaml".to_owned(),
         line: 4,
         at: START,
+        accepted: false,
     };
     let batch = Batch::new()
         .put(Space::Runs, RunRecord::key(RunId(11)), json(&run(11, RunStatus::Published)))
@@ -146,6 +153,7 @@ fn failed_check(table: &str, query: &str) -> CheckRecord {
         file: "checks/c.yaml".to_owned(),
         line: 4,
         at: START,
+        accepted: false,
     }
 }
 

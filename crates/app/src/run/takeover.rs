@@ -1,0 +1,229 @@
+//! Going on from what a run has read that was not published: its rows are not read a second time.
+//!
+//! A stream is taken over when the target's table and cursor are still those that the earlier run began with, and its
+//! source is declared and lies there as that run has read it: a file that was replaced is read again, from the target's
+//! cursor, for rows of the bad one may have taken the place of good ones.
+
+use std::collections::BTreeMap;
+
+use polder_base::RunId;
+use polder_catalog::{CatalogError, Change, ChangeSet, CommitId, Entry, EntryKey};
+use polder_ingest::{IngestStep, cursor_of, quarantine_of};
+use polder_project::{Source, Stream};
+use polder_run::{
+    Fingerprint, Graph, Output, RunKind, RunRecord, RunStatus, Step, StepContext, StepError, StepKey, StepKind,
+    StepReport, TakenOver,
+};
+use polder_store::{Batch, Outcome, Space};
+
+use super::journal::{encode, run_record, steps_of};
+use crate::blueprint::Work;
+use crate::{App, AppError};
+
+/// How often the record of an earlier run is read again when others change it.
+const ATTEMPTS: u32 = 8;
+
+/// A run whose branch may have what the next one needs.
+struct Earlier {
+    record: RunRecord,
+    head: CommitId,
+    /// Tables whose ingest step came to its end.
+    read: Vec<String>,
+}
+
+impl App {
+    /// Takes tables and cursors over onto the branch of a run that begins, as one commit, and records from which runs.
+    pub(super) async fn take_over(&self, record: &mut RunRecord, graph: &Graph<Work>) -> Result<(), AppError> {
+        let streams: Vec<(&Source, &Stream)> = graph.iter().filter_map(|(_, work)| stream_of(work)).collect();
+        if streams.is_empty() {
+            return Ok(());
+        }
+        let earlier = self.earlier(record).await?;
+        let mut taken: BTreeMap<String, RunId> = BTreeMap::new();
+        let mut changes = Vec::new();
+        for (source, stream) in streams {
+            for run in &earlier {
+                if let Some(found) = self.left_behind(record, run, source, stream).await? {
+                    changes.extend(found);
+                    taken.insert(stream.table.to_string(), run.record.id);
+                    break;
+                }
+            }
+        }
+        if changes.is_empty() {
+            return Ok(());
+        }
+        let author = polder_catalog::Author { principal: record.principal.clone() };
+        let tables: Vec<String> = taken.iter().map(|(table, run)| format!("{table} from run {run}")).collect();
+        let message = format!("take over {}", tables.join(", "));
+        match self.catalog.commit(&record.branch, ChangeSet { author, message, run: Some(record.id), changes }).await {
+            Ok(_) => {}
+            // What they wrote is gone: it is read once more.
+            Err(CatalogError::Invalid(detail)) => {
+                tracing::warn!(%detail, "nothing was taken over");
+                return Ok(());
+            }
+            Err(other) => return Err(other.into()),
+        }
+        record.took_over = taken.into_iter().map(|(table, run)| TakenOver { table, run }).collect();
+        self.put_record(record).await?;
+        for taken in &record.took_over {
+            self.supersede(taken.run, record.id).await?;
+        }
+        Ok(())
+    }
+
+    /// The runs for the same target and environment that were not published and whose branches are there, the newest
+    /// first.
+    async fn earlier(&self, record: &RunRecord) -> Result<Vec<Earlier>, AppError> {
+        let mut found = Vec::new();
+        for run in self.runs().await? {
+            let alike =
+                run.kind == RunKind::Run && run.target == record.target && run.environment == record.environment;
+            if !alike || run.id >= record.id || run.status == RunStatus::Published {
+                continue;
+            }
+            let Some(branch) = self.catalog.find_ref(&run.branch).await? else { continue };
+            if run.status == RunStatus::Running && self.is_executed(run.id).await? {
+                continue;
+            }
+            let steps = steps_of(self.catalog.state(), run.id).await?;
+            let read = steps.into_iter().filter(|s| s.step.kind == StepKind::Ingest && s.status.succeeded());
+            let read = read.map(|s| s.step.resource).collect();
+            found.push(Earlier { record: run, head: branch.commit, read });
+        }
+        Ok(found)
+    }
+
+    /// What an earlier run has read of a stream beyond the target; `None`: nothing that holds any more.
+    async fn left_behind(
+        &self,
+        record: &RunRecord,
+        run: &Earlier,
+        source: &Source,
+        stream: &Stream,
+    ) -> Result<Option<Vec<Change>>, AppError> {
+        let file = source.span.file.to_string();
+        if !run.read.contains(&stream.table.to_string()) || run.record.files.get(&file) != record.files.get(&file) {
+            return Ok(None);
+        }
+        let cursor = EntryKey::Cursor(cursor_of(source, stream));
+        let keys = [
+            EntryKey::Relation(stream.table.clone()),
+            cursor.clone(),
+            EntryKey::Relation(quarantine_of(&stream.table)),
+        ];
+        let (now, then) = (CommitId(record.base.clone()), CommitId(run.record.base.clone()));
+        let mut changes = Vec::new();
+        for key in keys {
+            let before = self.catalog.entry(&now, &key).await?;
+            if before != self.catalog.entry(&then, &key).await? {
+                return Ok(None);
+            }
+            match self.catalog.entry(&run.head, &key).await? {
+                after if after == before => {}
+                Some(entry) => changes.push(Change::Take { key, entry }),
+                None => changes.push(Change::Drop { key }),
+            }
+        }
+        let read_to = changes.iter().find_map(|change| match change {
+            Change::Take { key, entry: Entry::Cursor(entry) } if *key == cursor => Some(entry.clone()),
+            _ => None,
+        });
+        let Some(read_to) = read_to.filter(|c| c.table == stream.table.to_string()) else { return Ok(None) };
+        let before = match self.catalog.entry(&now, &cursor).await? {
+            Some(Entry::Cursor(entry)) => Some(entry.value),
+            _ => None,
+        };
+        let (project, stream) = (self.options.project.clone(), stream.clone());
+        let stands = tokio::task::spawn_blocking(move || {
+            polder_ingest::still_there(&project, &stream, before.as_deref(), &read_to.value)
+        });
+        Ok(stands.await.unwrap_or(false).then_some(changes))
+    }
+
+    /// Records that a later run went on from what this one has read.
+    async fn supersede(&self, run: RunId, by: RunId) -> Result<(), AppError> {
+        let (state, key) = (self.catalog.state(), RunRecord::key(run));
+        for _ in 0..ATTEMPTS {
+            let (raw, record) = (state.get(Space::Runs, &key).await?, run_record(state, run).await?);
+            let Some(mut record) = record.filter(|r| !r.superseded.contains(&by)) else { return Ok(()) };
+            record.superseded.push(by);
+            let batch =
+                Batch::new().expect(Space::Runs, key.clone(), raw).put(Space::Runs, key.clone(), encode(&record)?);
+            if state.apply(batch).await? == Outcome::Applied {
+                return Ok(());
+            }
+        }
+        tracing::warn!(%run, %by, "the run was not recorded as superseded");
+        Ok(())
+    }
+
+    /// The run that went on from what this one had read, perhaps by way of others, and was published.
+    pub(crate) async fn superseded_by(&self, record: &RunRecord) -> Result<Option<RunId>, AppError> {
+        let mut open = record.superseded.clone();
+        let mut seen = open.clone();
+        while let Some(run) = open.pop() {
+            let Some(later) = run_record(self.catalog.state(), run).await? else { continue };
+            let published = |taken: &TakenOver| !later.held.iter().any(|held| held.table == taken.table);
+            if later.status == RunStatus::Published
+                || !later.parts.is_empty()
+                    && later.took_over.iter().any(|t| seen_from(t, record.id, &seen) && published(t))
+            {
+                return Ok(Some(run));
+            }
+            let more: Vec<RunId> = later.superseded.into_iter().filter(|next| !seen.contains(next)).collect();
+            seen.extend(&more);
+            open.extend(more);
+        }
+        Ok(None)
+    }
+}
+
+/// Whether something was taken over from a run, or from one that took it over.
+fn seen_from(taken: &TakenOver, run: RunId, later: &[RunId]) -> bool {
+    taken.run == run || later.contains(&taken.run)
+}
+
+fn stream_of(work: &Work) -> Option<(&Source, &Stream)> {
+    match work {
+        Work::Ingest(source, stream) => Some((source, stream)),
+        Work::Model(_) | Work::Check(_) => None,
+    }
+}
+
+/// An ingest step that begins where another run stopped.
+pub(super) struct WentOn {
+    pub(super) step: IngestStep,
+    pub(super) run: RunId,
+}
+
+#[async_trait::async_trait]
+impl Step for WentOn {
+    fn key(&self) -> &StepKey {
+        self.step.key()
+    }
+
+    async fn fingerprint(&self) -> Result<Option<Fingerprint>, StepError> {
+        self.step.fingerprint().await
+    }
+
+    async fn adopt(&self, output: &Output) -> Result<Option<StepReport>, StepError> {
+        self.step.adopt(output).await
+    }
+
+    async fn run(&self, cx: &StepContext) -> Result<StepReport, StepError> {
+        let mut report = self.step.run(cx).await?;
+        let taken = format!("took over run {}", self.run);
+        report.note = Some(match report.note.take() {
+            Some(note) => format!("{taken}; {note}"),
+            None => taken,
+        });
+        if report.unchanged {
+            // Nothing beyond that run's rows; but the table is another than the target's.
+            report.unchanged = false;
+            report.rows = Some(0);
+        }
+        Ok(report)
+    }
+}
