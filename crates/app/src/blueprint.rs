@@ -149,6 +149,11 @@ impl Blueprint {
         streams.chain(models).chain(checks).collect()
     }
 
+    /// Columns that identify the rows of tables.
+    pub(crate) fn keys(&self) -> BTreeMap<TableName, Vec<String>> {
+        keys(&self.streams, &self.models)
+    }
+
     /// What a selection means, by name.
     pub(crate) fn select(&self, selection: &Selection) -> Result<BTreeSet<String>, AppError> {
         let candidates = self.candidates();

@@ -12,7 +12,7 @@ use serde::Serialize;
 use crate::damage::Looked;
 use crate::run::journal::{all, steps_of};
 use crate::tables::{TableRow, column_list};
-use crate::{App, AppError, Damaged, Shown, codes};
+use crate::{App, AppError, Damaged, RowDifference, Shown, codes};
 
 /// Where a project stands.
 #[derive(Debug, Clone, Serialize)]
@@ -113,6 +113,9 @@ pub struct Difference {
     /// Values of a cursor.
     pub before: Option<String>,
     pub after: Option<String>,
+    /// Which rows differ, where that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rows: Option<RowDifference>,
 }
 
 /// So long before a branch is removed, people are told.
@@ -267,6 +270,7 @@ impl App {
             columns: if change == "changed" { column_changes(&old.columns, &new.columns) } else { Vec::new() },
             before: value(&before),
             after: value(&after),
+            rows: None,
         })
     }
 

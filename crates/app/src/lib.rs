@@ -20,6 +20,7 @@ mod leftovers;
 mod machine;
 mod plan;
 mod query;
+mod rows;
 mod run;
 mod runs;
 mod server;
@@ -40,6 +41,7 @@ pub use polder_catalog::Expired;
 pub use polder_project::{Doors, Listen, parse_duration_seconds as duration_seconds};
 pub use polder_sql::{DataType, Prepared, QueryResult, ScalarValue, SqlError, by_offset};
 pub use query::{SqlOptions, SqlSession};
+pub use rows::{ColumnDifference, RowDifference, RowSample};
 pub use run::{AcceptRequest, LoggedEvent, RunRequest, RunSummary, Shown};
 pub use runs::RunRow;
 pub use server::{

@@ -370,12 +370,16 @@ pub struct Log {
 
 #[derive(Debug, Args)]
 pub struct Diff {
-    /// The older side. Alone: compared with the current ref. Neither: the last commit of the current ref.
+    /// The older side. Alone: compared with the current ref. Neither: the last commit of the current ref. `FROM..TO`
+    /// are both sides.
     #[arg(value_name = "FROM")]
     pub from: Option<String>,
     /// The newer side.
     #[arg(value_name = "TO")]
     pub to: Option<String>,
+    /// Also which rows of changed tables differ: counts, columns, and a few of them by key.
+    #[arg(long)]
+    pub rows: bool,
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub format: Format,
 }

@@ -1,6 +1,9 @@
 //! git's words: status, log, diff, branch, switch, tag, merge, drop, rollback.
 
-use polder_app::{App, Damaged, Difference, Dropped, LogEntry, LoggedChange, Moved, OpenRun, RefRow, Shown, Status};
+use polder_app::{
+    App, Damaged, Difference, Dropped, LogEntry, LoggedChange, Moved, OpenRun, RefRow, RowDifference, RowSample, Shown,
+    Status,
+};
 use polder_base::{TableName, Timestamp};
 use polder_run::{RunKind, RunRecord, RunStatus};
 
@@ -11,7 +14,7 @@ use crate::failure::{Exit, Failure};
 use crate::human;
 use crate::rows::texts;
 use crate::terminal::{self, BAD, BOLD, DIM, GOOD, NAME, Paint, WARN};
-use crate::text::{pad_right, width};
+use crate::text::{one_line, pad_right, width};
 
 /// Digits of a commit that are shown; commands take them.
 const SHORT: usize = 10;
@@ -25,7 +28,7 @@ pub(super) const RUN_COLUMNS: [&str; 6] = ["run", "status", "ref", "started", "t
 /// Cursors of files hold a list of them: nothing for a line.
 const SHORT_CURSOR: usize = 60;
 
-fn short(commit: &str) -> &str {
+pub fn short(commit: &str) -> &str {
     commit.get(..SHORT).unwrap_or(commit)
 }
 
@@ -203,11 +206,12 @@ fn change_text(change: &LoggedChange, names: usize) -> String {
 
 pub fn diff(cx: Context<'_>, arguments: &Diff) -> Result<Exit, Failure> {
     cx.with_app(&cx.options(), async |app| {
-        let from = match &arguments.from {
-            Some(from) => from.clone(),
-            None => format!("{}~1", app.current_ref()?),
+        let current = app.current_ref()?;
+        let (from, to) = sides(arguments, &current)?;
+        let differences = match arguments.rows {
+            true => app.diff_rows(&from, to.as_deref()).await?,
+            false => app.diff(&from, to.as_deref()).await?,
         };
-        let differences = app.diff(&from, arguments.to.as_deref()).await?;
         match arguments.format {
             Format::Json => print_json(&differences)?,
             Format::Text => terminal::print(&diff_text(&differences, cx.terminal.paint())),
@@ -216,14 +220,31 @@ pub fn diff(cx: Context<'_>, arguments: &Diff) -> Result<Exit, Failure> {
     })
 }
 
+/// What is compared: `A B`, or `A..B`, where a side that is left out is the current ref. Neither: its last commit.
+fn sides(arguments: &Diff, current: &str) -> Result<(String, Option<String>), Failure> {
+    let Some(from) = arguments.from.as_deref() else { return Ok((format!("{current}~1"), None)) };
+    let given = |side: &str| if side.is_empty() { current.to_owned() } else { side.to_owned() };
+    match (from.split_once(".."), &arguments.to) {
+        (None, to) => Ok((from.to_owned(), to.clone())),
+        (Some((from, to)), None) if !to.starts_with('.') => Ok((given(from), Some(given(to)))),
+        (Some(_), None) => Err(Failure::usage("`A...B` is not known here").hint("write `A..B`")),
+        (Some(_), Some(to)) => Err(Failure::usage(format!("`FROM..TO` are both sides already, and `{to}` is a third"))),
+    }
+}
+
 fn diff_text(differences: &[Difference], paint: Paint) -> String {
     if differences.is_empty() {
         return "no difference\n".to_owned();
     }
-    let mut out = String::new();
     // Tables first: cursors follow from them.
     let (cursors, tables): (Vec<&Difference>, Vec<&Difference>) = differences.iter().partition(|d| d.kind == "cursor");
-    for d in tables.into_iter().chain(cursors) {
+    tables.into_iter().chain(cursors).map(|d| difference_text(d, paint)).collect()
+}
+
+/// A table, view or cursor that differs, and how.
+pub fn difference_text(d: &Difference, paint: Paint) -> String {
+    let mut out = String::new();
+    {
         let (sign, style) = match d.change {
             "added" => ("+", GOOD),
             "removed" => ("-", BAD),
@@ -251,8 +272,54 @@ fn diff_text(differences: &[Difference], paint: Paint) -> String {
         for column in &d.columns {
             out += &format!("    {column}\n");
         }
+        out += &d.rows.as_ref().map(|rows| rows_text(rows, paint)).unwrap_or_default();
     }
     out
+}
+
+/// Columns of a row that a sample shows.
+const SAMPLE_COLUMNS: usize = 6;
+
+/// Which rows of a table differ, below its line.
+pub fn rows_text(rows: &RowDifference, paint: Paint) -> String {
+    let by = match rows.key.is_empty() {
+        true => "rows compared whole".to_owned(),
+        false => format!("by {}", rows.key.join(", ")),
+    };
+    let counts = [("added", rows.added), ("removed", rows.removed), ("changed", rows.changed)];
+    let counts: Vec<String> =
+        counts.iter().filter(|(_, n)| *n > 0).map(|(what, n)| format!("{} {what}", human::count(*n))).collect();
+    let counts = if counts.is_empty() { "no row differs".to_owned() } else { counts.join(", ") };
+    let mut out = format!("    {counts}  {}\n", paint.style(DIM, &by));
+    if !rows.columns.is_empty() {
+        let columns: Vec<String> =
+            rows.columns.iter().map(|c| format!("{} in {}", c.column, human::counted(c.rows, "row"))).collect();
+        out += &format!("    {}\n", columns.join(", "));
+    }
+    rows.sample.iter().for_each(|row| out += &sample_text(row, paint));
+    let more = (rows.added + rows.removed + rows.changed).saturating_sub(rows.sample.len() as u64);
+    if more > 0 && !rows.sample.is_empty() {
+        out += &format!("      {}\n", paint.style(DIM, &format!("and {} more", human::count(more))));
+    }
+    out
+}
+
+fn sample_text(row: &RowSample, paint: Paint) -> String {
+    let value = |value: &Option<String>| one_line(value.as_deref().unwrap_or("NULL"));
+    let plain = |columns: &[(String, Option<String>)]| -> Vec<String> {
+        columns.iter().take(SAMPLE_COLUMNS).map(|(name, text)| format!("{name} {}", value(text))).collect()
+    };
+    let (sign, style, rest) = match row.change {
+        "added" => ("+", GOOD, plain(&row.after)),
+        "removed" => ("-", BAD, plain(&row.before)),
+        _ => {
+            let both = row.before.iter().zip(&row.after).take(SAMPLE_COLUMNS);
+            let both = both.map(|((name, old), (_, new))| format!("{name} {} → {}", value(old), value(new)));
+            ("~", WARN, both.collect())
+        }
+    };
+    let words: Vec<String> = plain(&row.key).into_iter().chain(rest).collect();
+    format!("      {} {}\n", paint.style(style, sign), words.join("  "))
 }
 
 pub fn branch(cx: Context<'_>, arguments: &Branch) -> Result<Exit, Failure> {
