@@ -6,6 +6,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 mod app;
+mod bisect;
 mod blueprint;
 mod checks;
 pub mod codes;
@@ -28,6 +29,7 @@ mod tables;
 mod unpublished;
 
 pub use app::{App, OpenOptions};
+pub use bisect::{BisectOutcome, BisectRequest, Bisected, Culprit};
 pub use checks::CheckSummary;
 pub use damage::Damaged;
 pub use error::{AppError, Problems};

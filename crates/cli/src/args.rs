@@ -78,6 +78,8 @@ pub enum Command {
     Log(Log),
     /// Show what differs between two refs.
     Diff(Diff),
+    /// Find the commit at which a statement stopped holding, and what it changed.
+    Bisect(Bisect),
     /// List, make or delete branches.
     Branch(Branch),
     /// Choose the ref that commands use when they are not told one.
@@ -380,6 +382,21 @@ pub struct Diff {
     /// Also which rows of changed tables differ: counts, columns, and a few of them by key.
     #[arg(long)]
     pub rows: bool,
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub format: Format,
+}
+
+#[derive(Debug, Args)]
+pub struct Bisect {
+    /// A query of one boolean, such as `select count(*) > 100 from gold.daily`: it holds where all its rows are true.
+    #[arg(value_name = "STATEMENT")]
+    pub statement: String,
+    /// Where it held. Unless given, one is looked for, 1, 2, 4, … commits back.
+    #[arg(long, value_name = "REF")]
+    pub good: Option<String>,
+    /// Where it does not hold; the current ref unless given. Its history is searched.
+    #[arg(long, value_name = "REF")]
+    pub bad: Option<String>,
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub format: Format,
 }

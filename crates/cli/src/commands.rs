@@ -1,5 +1,6 @@
 //! One module for each family of commands: arguments in, use case, text out.
 
+mod bisect;
 mod context;
 mod files;
 mod generate;
@@ -42,6 +43,7 @@ pub fn run(terminal: Terminal, global: &Global, command: &Command, doors: Vec<Ar
         Command::Status(a) => history::status(cx, a),
         Command::Log(a) => history::log(cx, a),
         Command::Diff(a) => history::diff(cx, a),
+        Command::Bisect(a) => bisect::bisect(cx, a),
         Command::Branch(a) => history::branch(cx, a),
         Command::Switch(a) => history::switch(cx, a),
         Command::Tag(a) => history::tag(cx, a),

@@ -1,6 +1,7 @@
 //! Whole runs over small projects: real files, real state, real tables.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod bisect;
 mod changes;
 mod checks;
 mod files;
