@@ -100,6 +100,9 @@ pub struct HeldTable {
 pub struct TakenOver {
     pub table: String,
     pub run: RunId,
+    /// The commit on the later run's branch by which it was taken over.
+    #[serde(default)]
+    pub commit: String,
 }
 
 /// The decision to publish a run that was held.

@@ -79,14 +79,16 @@ impl App {
         let failures: Vec<CheckFailure> =
             failed.flat_map(|s| s.report.failures).filter(|failure| failure.severity == "error").collect();
         let interrupted = record.accepted.is_some();
-        if record.status != RunStatus::Held && !interrupted || failures.is_empty() && !interrupted {
-            let message = format!(
-                "run {run} is {}, and no check of it failed: there is nothing to accept",
-                record.status.as_str()
-            );
-            return Err(AppError::refused(codes::NO_RUN, message).hint(format!("polder run --resume {run}")));
+        let status = record.status.as_str();
+        let refused =
+            |message: String| Err(AppError::refused(codes::NO_RUN, message).hint(format!("polder run --resume {run}")));
+        match (record.status == RunStatus::Held || interrupted, failures.is_empty() && !interrupted) {
+            (_, true) => {
+                refused(format!("run {run} is {status}, and no check of it failed: there is nothing to accept"))
+            }
+            (false, false) => refused(format!("run {run} is {status}: more than its checks went wrong")),
+            (true, false) => Ok((record, failures)),
         }
-        Ok((record, failures))
     }
 
     async fn prepare_accept(

@@ -160,18 +160,26 @@ impl App {
         let extent = Extent { base: CommitId(record.base.clone()), head: self.catalog.resolve(&record.branch).await? };
         let mut changes = Vec::new();
         for (_, work) in graph.iter().filter(|(key, _)| !finished.contains(*key)) {
-            let table = match work {
-                Work::Model(model) if model.incremental => model.table.clone(),
-                // Where the cursor did not move, all that the step left are the records that it failed over.
-                Work::Ingest(source, stream)
-                    if record.full_refresh
-                        || self.undoing(&extent, EntryKey::Cursor(cursor_of(source, stream))).await?.is_none() =>
-                {
-                    quarantine_of(&stream.table)
+            let undone = match work {
+                Work::Model(model) if model.incremental => {
+                    self.undoing(&extent, EntryKey::Relation(model.table.clone())).await?
                 }
-                _ => continue,
+                Work::Ingest(source, stream) => {
+                    // What was taken over from another run is where this one began.
+                    let taken = record.took_over.iter().find(|t| t.table == stream.table.to_string());
+                    let taken = taken.filter(|t| record.parts.is_empty() && !t.commit.is_empty());
+                    let base = taken.map_or_else(|| extent.base.clone(), |t| CommitId(t.commit.clone()));
+                    let extent = Extent { base, head: extent.head.clone() };
+                    // Where the cursor did not move, all that the step left are the records that it failed over.
+                    let cursor = EntryKey::Cursor(cursor_of(source, stream));
+                    match record.full_refresh || self.undoing(&extent, cursor).await?.is_none() {
+                        true => self.undoing(&extent, EntryKey::Relation(quarantine_of(&stream.table))).await?,
+                        false => None,
+                    }
+                }
+                Work::Model(_) | Work::Check(_) => None,
             };
-            changes.extend(self.undoing(&extent, EntryKey::Relation(table)).await?);
+            changes.extend(undone);
         }
         if changes.is_empty() {
             return Ok(());

@@ -57,7 +57,10 @@ impl App {
         let tables: Vec<String> = taken.iter().map(|(table, run)| format!("{table} from run {run}")).collect();
         let message = format!("take over {}", tables.join(", "));
         match self.catalog.commit(&record.branch, ChangeSet { author, message, run: Some(record.id), changes }).await {
-            Ok(_) => {}
+            Ok(commit) => {
+                let of = |(table, run)| TakenOver { table, run, commit: commit.0.clone() };
+                record.took_over = taken.into_iter().map(of).collect();
+            }
             // What they wrote is gone: it is read once more.
             Err(CatalogError::Invalid(detail)) => {
                 tracing::warn!(%detail, "nothing was taken over");
@@ -65,7 +68,6 @@ impl App {
             }
             Err(other) => return Err(other.into()),
         }
-        record.took_over = taken.into_iter().map(|(table, run)| TakenOver { table, run }).collect();
         self.put_record(record).await?;
         for taken in &record.took_over {
             self.supersede(taken.run, record.id).await?;

@@ -9,7 +9,8 @@ use polder_run::{Publish, RunStatus, Silent, StepStatus};
 use polder_system::{RealSystem, SimulatedSystem, System};
 use tokio_util::sync::CancellationToken;
 
-use crate::support::{ORDERS_SOURCE, Project, orders, row, rows, status_of, told};
+use crate::resume::killed;
+use crate::support::{ORDERS_SOURCE, Project, finished, orders, row, rows, started, status_of, told};
 
 const CUSTOMERS: (&str, &str) = ("sources/customers.yaml", "files: data/customers/*.csv\n");
 const NO_NEGATIVES: &str = "table: bronze.orders\nchecks:\n  - range: { column: amount, min: 0 }\n";
@@ -275,6 +276,57 @@ async fn a_run_that_failed_over_a_model_leaves_what_it_has_read() {
     assert_eq!(row(&app, "main", "select took_over_from from system.runs where run = 3").await, "2");
 }
 
+/// What was taken over is there once, wherever the run that took it over is stopped.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_that_took_over_is_stopped_and_taken_up_again() {
+    for stop in ["start ingest bronze.orders", "end ingest bronze.orders", "start check bronze.orders"] {
+        for go_on in [true, false] {
+            let project = shop();
+            project.publish().await;
+            bad_day(&project);
+            assert_eq!(project.run().await.record.status, RunStatus::Held);
+            project.write("data/orders/c.csv", &orders(6..=6));
+            let (when, step) = stop.split_once(' ').unwrap();
+            let (step, at_start) = (step.to_owned(), when == "start");
+            let app = project.open().await;
+            killed(&app, move |e| if at_start { started(e, &step) } else { finished(e, &step) }).await;
+            let relaxed = "table: bronze.orders\nchecks:\n  - range: { column: amount, min: -10 }\n";
+            project.write("checks/orders.yaml", relaxed);
+            if go_on {
+                // It goes on with the files that it began with.
+                assert_eq!(resume(&project, 3).await.unwrap().record.status, RunStatus::Held, "{stop}");
+            }
+            let summary = project.publish().await;
+            let from = if go_on || when == "end" || stop.contains("check") { "3" } else { "2" };
+            assert!(summary.record.took_over.iter().any(|t| t.run.to_string() == from), "{stop} {summary:#?}");
+            let count = "select count(*), count(distinct order_id) from bronze.orders";
+            assert_eq!(row(&project.open().await, "main", count).await, "6|6", "{stop}");
+        }
+    }
+}
+
+/// Records that stop a run which took over are no part of what it publishes in the end, and what it took over is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rejected_records_of_a_run_that_took_over_are_there_once() {
+    let source = "files: data/orders/*.csv\ncolumns: { order_id: bigint }\nmax_rejected: 1\n";
+    let project = Project::new(&[("sources/orders.yaml", source), ("checks/orders.yaml", NO_NEGATIVES)]);
+    project.write("data/orders/a.csv", &orders(1..=2));
+    project.publish().await;
+    project.write("data/orders/b.csv", "order_id,customer,amount\nx,c,1\n3,c,-1.00\n");
+    assert_eq!(project.run().await.record.status, RunStatus::Held);
+    project.write("data/orders/c.csv", "order_id,customer,amount\ny,c,1\nz,c,1\n4,c,1.00\n");
+    let failed = project.run().await;
+    assert_eq!((failed.record.status, failed.record.took_over.len()), (RunStatus::Failed, 1), "{failed:#?}");
+    let app = project.open().await;
+    assert_eq!(row(&app, "run/3", "select count(*) from quarantine.orders").await, "3");
+    project.write("sources/orders.yaml", &source.replace("max_rejected: 1", "max_rejected: 5"));
+    project.write("checks/orders.yaml", "table: bronze.orders\nchecks:\n  - range: { column: amount, min: -10 }\n");
+    let resumed = resume(&project, 3).await.unwrap();
+    assert_eq!(resumed.record.status, RunStatus::Published, "{resumed:#?}");
+    assert_eq!(row(&app, "main", "select count(*) from quarantine.orders").await, "3");
+    assert_eq!(row(&app, "main", "select count(*) from bronze.orders").await, "4");
+}
+
 /// A key that a bad file had taken over from a good one is given back when the bad file is mended.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rows_with_a_key_are_those_of_the_mended_file() {
@@ -325,6 +377,10 @@ async fn a_held_run_is_published_for_a_reason() {
     assert_eq!(project.run().await.record.status, RunStatus::Held, "and on no others");
     let error = try_accept(&app, 2, Some("again"), false).await.unwrap_err();
     assert!(told(&error).contains("run 2 is published"), "{}", told(&error));
+    project.write("models/gold/people.sql", "select no_such_column as n from bronze.customers\n");
+    assert_eq!(project.run().await.record.status, RunStatus::Failed);
+    let error = try_accept(&project.open().await, 5, Some("x"), false).await.unwrap_err();
+    assert!(told(&error).contains("run 5 is failed: more than its checks went wrong"), "{}", told(&error));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

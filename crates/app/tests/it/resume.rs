@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::support::{ORDERS_SOURCE, Project, Watch, finished, orders, row, rows, started, status_of, told};
 
 /// A run, stopped dead at an event: its tasks are dropped where they are, as `kill -9` would leave them.
-async fn killed(app: &App, at: impl Fn(&polder_run::Event) -> bool + Send + Sync + 'static) {
+pub async fn killed(app: &App, at: impl Fn(&polder_run::Event) -> bool + Send + Sync + 'static) {
     let stop = Arc::new(Notify::new());
     let signal = Arc::clone(&stop);
     let watch = Watch::new(move |event| {

@@ -278,6 +278,36 @@ async fn a_part_of_a_run_is_published_and_the_rest_later() {
     assert_eq!(again.commit, again.onto, "nothing is left");
 }
 
+/// A process that dies between holding something back and publishing the rest leaves a branch that has both.
+#[tokio::test]
+async fn a_branch_with_a_part_that_was_never_published_is_gone_on_with() {
+    let place = Place::new();
+    let catalog = place.open().await;
+    append(&catalog, MAIN, "bronze.bad", "first", &numbered("b", 1, 1)).await;
+    append(&catalog, MAIN, "bronze.good", "first", &numbered("g", 1, 1)).await;
+    catalog.create_branch("run/1", &head(&catalog, MAIN).await, None).await.unwrap();
+    append(&catalog, "run/1", "bronze.bad", "mine", &numbered("b", 2, 3)).await;
+    append(&catalog, "run/1", "bronze.good", "mine", &numbered("g", 2, 3)).await;
+    let hold = std::collections::BTreeSet::from([relation("bronze.bad")]);
+    let ours = author();
+    let proposal = |hold| polder_catalog::Proposal {
+        run: Some(RunId(1)),
+        branch: "run/1",
+        target: MAIN,
+        author: &ours,
+        message: "run 1",
+        accepted: None,
+        hold,
+    };
+    catalog.propose(&proposal(&hold)).await.unwrap();
+    append(&catalog, MAIN, "bronze.good", "theirs", &numbered("t", 1, 1)).await;
+    append(&catalog, "run/1", "bronze.bad", "more", &numbered("b", 4, 4)).await;
+    let all = catalog.propose(&proposal(&std::collections::BTreeSet::new())).await.unwrap();
+    catalog.publish(&all, None, Batch::new()).await.unwrap().unwrap();
+    assert_eq!(rows(&catalog, MAIN, "bronze.bad").await.unwrap(), ["b1", "b2", "b3", "b4"]);
+    assert_eq!(rows(&catalog, MAIN, "bronze.good").await.unwrap(), ["g1", "g2", "g3", "t1"]);
+}
+
 #[tokio::test]
 async fn who_lost_the_lease_does_not_publish() {
     let place = Place::new();
