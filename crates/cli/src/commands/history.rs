@@ -116,7 +116,9 @@ fn open_text(open: &OpenRun, paint: Paint, now: Timestamp) -> String {
         out += &format!("\n  held      {} (the rest is published)", held.join(", "));
     }
     out += &format!("\n  look      {}\n", paint.style(BOLD, &format!("polder sql --ref {}", record.branch)));
-    if !executed && !record.stale {
+    if let Some(later) = record.superseded.last() {
+        out += &format!("  later     run {later} went on from what it had read\n");
+    } else if !executed && !record.stale {
         out += &format!("  go on     {}\n", paint.style(BOLD, &format!("polder run --resume {}", record.id)));
     }
     if let Some(at) = expires.filter(|_| open.expires_soon(now) && !executed) {

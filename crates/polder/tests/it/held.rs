@@ -1,6 +1,7 @@
 //! Held runs at the command line: what is said of them, and the commands that are said.
 
 use crate::fixture::Project;
+use crate::wrong_input::database::Database;
 
 fn project() -> Project {
     Project::of(&[
@@ -76,8 +77,55 @@ fn the_next_run_says_what_it_took_over() {
     project.polder(&["run"]).ends_with(0);
     bad_day(&project);
     project.polder(&["run"]).ends_with(1);
+    project.polder(&["run"]).ends_with(1).says("took over run 2");
+    let status = project.polder(&["status"]).ends_with(0);
+    assert!(status.out.contains("  later     run 3 went on from what it had read\n"), "{}", status.out);
     project.write("checks/orders.yaml", "table: bronze.orders\nchecks:\n  - holds: amount > -10\n");
-    project.polder(&["run"]).ends_with(0).says("took over run 2");
+    project.polder(&["run"]).ends_with(0).says("took over run 3");
     assert_eq!(project.number("select total from gold.total"), 5);
-    project.polder(&["run", "--resume", "2"]).ends_with(1).complains("run 3 went on from what it had read");
+    project.polder(&["run", "--resume", "2"]).ends_with(1).complains("run 4 went on from what it had read");
+}
+
+/// Rows with a key, rows without one, and a table that is read in full: what a held run has read of a database is there
+/// once, and what was corrected since takes the wrong one's place.
+#[test]
+fn a_database_is_read_on_from_where_the_held_run_stopped() {
+    let tables = "create table orders(id int primary key, amount numeric(10, 2), updated_at timestamptz);
+        create table events(id bigint, what text);
+        create table people(id int, name text);
+        insert into orders select i, i * 10, '2026-11-01'::timestamptz + i * interval '1 h' from generate_series(1, 5) i;
+        insert into events select i, 'e' from generate_series(1, 5) i;
+        insert into people values (1, 'a'), (2, 'b');";
+    let Some(database) = Database::with(tables) else { return };
+    let source = "tables:\n  orders: { key: id, cursor: updated_at }\n  events: { cursor: id }\n  people: full\n";
+    let project = Project::of(&[
+        ("polder.yaml", "name: held\n"),
+        ("sources/shop.yaml", &format!("postgres: {}\n{source}", database.plain())),
+        ("checks/o.yaml", "table: bronze.shop_orders\nchecks:\n  - holds: amount > 0\n  - unique: id\n"),
+        ("checks/e.yaml", "table: bronze.shop_events\nchecks:\n  - unique: id\n"),
+    ]);
+    project.polder(&["run"]).ends_with(0);
+    database.execute(
+        "insert into orders values (6, -1, '2026-11-02'), (7, 70, '2026-11-02 01:00');
+         insert into events values (6, 'x'), (7, 'x');
+         insert into people values (3, 'c')",
+    );
+    project.polder(&["run"]).ends_with(1);
+    database.execute(
+        "update orders set amount = 60, updated_at = '2026-11-03' where id = 6;
+         insert into orders values (8, 80, '2026-11-03');
+         insert into events values (8, 'x')",
+    );
+    let third = project.polder(&["run"]).ends_with(0);
+    for text in ["+1, 1 replaced", "+1  ", "+0  ", "took over run 2"] {
+        assert!(third.out.contains(text), "{text}\n{}", third.out);
+    }
+    let runs = |table: &str| -> Vec<(i64, i64)> {
+        let rows = project.ask(&format!("select _run, count(*) as n from bronze.{table} group by _run order by _run"));
+        rows.iter().map(|row| (row["_run"].as_i64().unwrap(), row["n"].as_i64().unwrap())).collect()
+    };
+    assert_eq!(runs("shop_orders"), [(1, 5), (2, 1), (3, 2)]);
+    assert_eq!(runs("shop_events"), [(1, 5), (2, 2), (3, 1)]);
+    assert_eq!(runs("shop_people"), [(2, 3)]);
+    project.polder(&["run"]).ends_with(0).says("nothing new");
 }

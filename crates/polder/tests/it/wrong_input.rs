@@ -1,6 +1,6 @@
 //! Wrong input, and a world that fails: a clear error, the right exit code, and nothing lost or doubled.
 
-mod database;
+pub mod database;
 mod disk;
 mod files;
 mod lost_files;

@@ -13,14 +13,14 @@ use super::keeps;
 use crate::fixture::{Done, Project, skipped};
 
 /// A database of its own on the server of `POLDER_TEST_PG`.
-struct Database {
+pub struct Database {
     server: PgConnectOptions,
     name: String,
 }
 
 impl Database {
     /// `None`, and a word about it, where there is no server.
-    fn with(tables: &str) -> Option<Self> {
+    pub fn with(tables: &str) -> Option<Self> {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let Ok(url) = std::env::var("POLDER_TEST_PG") else {
             skipped("POLDER_TEST_PG names no PostgreSQL (tools/pg.py run -- … starts one)");
@@ -34,7 +34,7 @@ impl Database {
         Some(database)
     }
 
-    fn execute(&self, sql: &str) {
+    pub fn execute(&self, sql: &str) {
         execute(&self.server.clone().database(&self.name), sql);
     }
 
@@ -43,7 +43,7 @@ impl Database {
         change(self.server.clone().database(&self.name)).to_url_lossy().to_string()
     }
 
-    fn plain(&self) -> String {
+    pub fn plain(&self) -> String {
         self.url(|options| options)
     }
 }
