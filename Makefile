@@ -14,7 +14,7 @@ demo: ## Build Polder and run its main job on several million generated records 
 
 test: ## Run every test; installs what they need where it may
 	@sh tools/setup.sh
-	@$(PYTHON) tools/pg.py run -- sh tools/test.sh
+	@$(PYTHON) tools/pg.py run -- $(PYTHON) tools/s3.py run -- sh tools/test.sh
 
 check: ## Format, lints, levels, generated files, files over 800 lines, the version of SQLite
 	@$(PYTHON) tools/check.py

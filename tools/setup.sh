@@ -1,7 +1,7 @@
 #!/bin/sh
-# Gets what the tests need and the machine lacks: a PostgreSQL server (Debian's package) and PyIceberg, DuckDB and PyArrow
-# (from PyPI, into a virtual environment outside of the checkout). Quick when all is there; what it may not or cannot
-# install is said, and the tests that need it are left out.
+# Gets what the tests need and the machine lacks: a PostgreSQL server (Debian's package), and PyIceberg, DuckDB, PyArrow and
+# moto, an S3 server (from PyPI, into a virtual environment outside of the checkout). Quick when all is there; what it may
+# not or cannot install is said, and the tests that need it are left out.
 #
 #   tools/setup.sh            install what is missing
 #   tools/setup.sh --server   only the PostgreSQL server, which is all that the demo needs
@@ -83,7 +83,7 @@ if [ "$(cat "$venv/.polder" 2>/dev/null || true)" != "$wanted" ]; then
         rm -f "$log"
     fi
     [ "$(cat "$venv/.polder" 2>/dev/null || true)" = "$wanted" ] ||
-        lacks "PyIceberg, DuckDB and PyArrow (PyPI: see tools/requirements.txt): the tests with other readers are left out"
+        lacks "PyIceberg, DuckDB, PyArrow and moto (PyPI: see tools/requirements.txt): the tests with other readers and with S3 are left out"
 fi
 
 finish

@@ -1,5 +1,6 @@
 #!/bin/sh
-# All tests. POLDER_TEST_PG names a PostgreSQL server where there is one (`make test` starts one). What could not be tested
+# All tests. POLDER_TEST_PG names a PostgreSQL server, POLDER_TEST_S3 and POLDER_TEST_VERSITYGW name S3 servers, where
+# there are some (`make test` starts them). What could not be tested
 # here is told at the end: a test that finds nothing to work with passes, and of those nothing is shown.
 set -eu
 cd "$(dirname "$0")/.."

@@ -7,15 +7,20 @@ use polder_base::Timestamp;
 use polder_store::{LocalDisk, MemoryStorage, Storage, StoreError, Warehouse};
 use polder_system::{RealSystem, SimulatedSystem};
 
-fn storages(folder: &tempfile::TempDir) -> Vec<Arc<dyn Storage>> {
-    vec![
+async fn storages(folder: &tempfile::TempDir) -> Vec<Arc<dyn Storage>> {
+    let mut storages: Vec<Arc<dyn Storage>> = vec![
         Arc::new(MemoryStorage::new(RealSystem::shared())),
         Arc::new(LocalDisk::open(folder.path().join("deep/warehouse")).unwrap()),
-    ]
+    ];
+    for (_, url) in crate::s3::servers() {
+        storages.push(Arc::new(crate::s3::open(&url).await));
+    }
+    storages
 }
 
 async fn list(storage: &dyn Storage, folder: &str) -> Vec<String> {
     let mut paths: Vec<_> = storage.list(folder).await.unwrap().into_iter().map(|i| i.path).collect();
+    paths.retain(|path| !path.starts_with("_polder/"));
     paths.sort();
     paths
 }
@@ -23,7 +28,7 @@ async fn list(storage: &dyn Storage, folder: &str) -> Vec<String> {
 #[tokio::test]
 async fn a_file_is_written_once() {
     let folder = tempfile::tempdir().unwrap();
-    for storage in storages(&folder) {
+    for storage in storages(&folder).await {
         storage.put("silver/orders/a.parquet", Bytes::from_static(b"first")).await.unwrap();
         let again = storage.put("silver/orders/a.parquet", Bytes::from_static(b"second")).await;
         assert!(matches!(again, Err(StoreError::Exists { .. })), "{storage:?}: {again:?}");
@@ -46,7 +51,7 @@ async fn a_file_is_written_once() {
 #[tokio::test]
 async fn a_range_is_what_was_asked_for() {
     let folder = tempfile::tempdir().unwrap();
-    for storage in storages(&folder) {
+    for storage in storages(&folder).await {
         storage.put("f", Bytes::from_static(b"0123456789")).await.unwrap();
         assert_eq!(storage.get_range("f", 2, 5).await.unwrap(), "234");
         assert_eq!(storage.get_range("f", 0, 10).await.unwrap(), "0123456789");
@@ -62,7 +67,7 @@ async fn a_range_is_what_was_asked_for() {
 #[tokio::test]
 async fn a_folder_lists_what_is_below_it() {
     let folder = tempfile::tempdir().unwrap();
-    for storage in storages(&folder) {
+    for storage in storages(&folder).await {
         for path in ["a/x", "a/b/y", "a/b/c/z", "ab/x", "top"] {
             storage.put(path, Bytes::from_static(b".")).await.unwrap();
         }
@@ -76,7 +81,7 @@ async fn a_folder_lists_what_is_below_it() {
 #[tokio::test]
 async fn an_upload_is_there_when_it_is_finished() {
     let folder = tempfile::tempdir().unwrap();
-    for storage in storages(&folder) {
+    for storage in storages(&folder).await {
         let mut upload = storage.upload("data/big").await.unwrap();
         for part in ["one ", "two ", "three"] {
             upload.write(Bytes::from_static(part.as_bytes())).await.unwrap();
@@ -100,7 +105,7 @@ async fn an_upload_is_there_when_it_is_finished() {
 #[tokio::test]
 async fn no_path_leads_out_of_the_root() {
     let folder = tempfile::tempdir().unwrap();
-    for storage in storages(&folder) {
+    for storage in storages(&folder).await {
         for path in ["../x", "a/../../x", "/etc/passwd", "", ".", "a//b", "a/./b", "a/", "a\0b", "a\\..\\b"] {
             assert!(storage.put(path, Bytes::new()).await.is_err(), "{storage:?}: put {path:?}");
             assert!(storage.get(path).await.is_err(), "{storage:?}: get {path:?}");
