@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use polder_catalog::CatalogError;
 use polder_diag::Diagnostic;
-use polder_lake::{LakeError, Workspace};
+use polder_lake::Workspace;
 use polder_project::CheckSeverity;
 use polder_run::{
     CheckFailure, CheckPassed, Fingerprint, Output, Step, StepContext, StepError, StepKey, StepKind, StepReport,
@@ -395,10 +395,8 @@ fn is_statement(error: &SqlError) -> bool {
 pub(crate) fn environment(error: SqlError) -> StepError {
     let transient = match &error {
         SqlError::Cancelled => return StepError::Cancelled,
-        SqlError::Store(e) | SqlError::Catalog(CatalogError::Store(e)) | SqlError::Lake(LakeError::Store(e)) => {
-            is_transient(e)
-        }
-        SqlError::Lake(LakeError::Catalog(CatalogError::Store(e))) => is_transient(e),
+        SqlError::Store(e) | SqlError::Catalog(CatalogError::Store(e)) => is_transient(e),
+        SqlError::Lake(e) => e.is_transient(),
         _ => false,
     };
     StepError::Environment { message: error.to_string(), transient }

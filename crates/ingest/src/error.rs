@@ -73,15 +73,9 @@ impl IngestError {
                 let message = format!("{}: {error}", stream.table);
                 Diagnostic::error(codes::UNFIT, message).at(stream.span.clone(), "").into()
             }
-            Self::Lake(error) => StepError::Environment { transient: is_transient(&error), message: error.to_string() },
+            Self::Lake(error) => StepError::Environment { transient: error.is_transient(), message: error.to_string() },
             Self::UnknownKeys | Self::TooManyRejected => StepError::Defect(self.to_string()),
             Self::Defect(message) => StepError::Defect(message),
         }
     }
-}
-
-/// A lost race for the branch may be won the next time.
-fn is_transient(error: &LakeError) -> bool {
-    use polder_catalog::CatalogError;
-    matches!(error, LakeError::Catalog(CatalogError::Contended { .. }))
 }

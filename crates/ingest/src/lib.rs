@@ -24,7 +24,7 @@ mod text;
 mod types;
 
 pub use error::IngestError;
-pub use files::{SourceFile, find_files, still_there};
+pub use files::{Place, SourceFile, find_files, s3_options, still_there};
 pub use polder_lake::quarantine_of;
 pub use step::{IngestStep, cursor_of};
 pub use types::{parse_sql_type, sql_type};

@@ -1,8 +1,9 @@
 //! Parquet files: row groups shared out among threads.
 
+mod input;
+
 use std::collections::BTreeMap;
 use std::collections::VecDeque;
-use std::fs::File;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray};
@@ -16,6 +17,7 @@ use parquet::file::metadata::RowGroupMetaData;
 use polder_base::ColumnNames;
 use polder_diag::Diagnostic;
 
+use self::input::ParquetBytes;
 use crate::files::{FETCH_AGAIN, SourceFile, collision, is_compressed, read_error};
 use crate::intake::{Origin, Sink, Stopped};
 use crate::types::{storable, uuid_text};
@@ -54,16 +56,16 @@ fn no_place_for(file: &SourceFile, column: &str, data_type: &DataType) -> Diagno
     )
 }
 
-fn open(file: &SourceFile) -> Result<File> {
+fn open(file: &SourceFile) -> Result<ParquetBytes> {
     if file.size_bytes == 0 {
         let message = format!("{} is empty: it is no Parquet file", file.name);
         return Err(Diagnostic::error(codes::DAMAGED, message).hint(FETCH_AGAIN).into());
     }
-    File::open(&file.path).map_err(|e| read_error(file, &e))
+    ParquetBytes::open(file)
 }
 
 /// The footer. 96-bit timestamps are asked for in microseconds: in nanoseconds they would not reach beyond 2262.
-fn metadata(file: &SourceFile, input: &File) -> Result<ArrowReaderMetadata> {
+fn metadata(file: &SourceFile, input: &ParquetBytes) -> Result<ArrowReaderMetadata> {
     let load = |options| ArrowReaderMetadata::load(input, options).map_err(|e| parquet_error(file, &e));
     let metadata = match load(ArrowReaderOptions::new()) {
         Ok(metadata) => metadata,
@@ -174,8 +176,8 @@ pub fn read(input: &Mutex<ParquetInput>, sink: Sink) {
 
 fn read_group(plan: &ParquetPlan, group: &Group, sink: &Sink) -> Result<(), Stopped> {
     let fail = |e: IngestError| sink.intake().fail(e);
-    let input = open(&group.file).map_err(fail)?;
     let described = group.metadata.metadata().row_group(group.index);
+    let input = open(&group.file).and_then(|input| input.with_row_group(&group.file, described)).map_err(fail)?;
     let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(input, group.metadata.clone())
         .with_row_groups(vec![group.index])
         .with_batch_size(batch_rows(described))

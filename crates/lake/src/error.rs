@@ -41,6 +41,22 @@ fn null_rows(rows: u64) -> String {
 }
 
 impl LakeError {
+    /// The same may succeed later: a store that does not answer for a while, a race that was lost.
+    pub fn is_transient(&self) -> bool {
+        let of_store = |e: &StoreError| matches!(e, StoreError::Io { transient: true, .. });
+        let of_table = |e: &TableError| matches!(e, TableError::Store(e) if of_store(e));
+        match self {
+            Self::Store(e) => of_store(e),
+            Self::Table(e) => of_table(e),
+            Self::Catalog(CatalogError::Store(e)) => of_store(e),
+            Self::Catalog(CatalogError::Table(e)) => of_table(e),
+            Self::Catalog(CatalogError::Contended { .. }) => true,
+            Self::Query(e) => std::iter::successors(Some(e as &(dyn std::error::Error + 'static)), |e| e.source())
+                .any(|e| e.downcast_ref().is_some_and(of_store) || e.downcast_ref().is_some_and(Self::is_transient)),
+            _ => false,
+        }
+    }
+
     /// Files that the catalog names are gone, or do not hold what they should.
     pub fn is_damage(&self) -> bool {
         let of_store = |e: &StoreError| matches!(e, StoreError::NotFound { .. } | StoreError::Corrupt { .. });

@@ -22,6 +22,7 @@ pub mod resource;
 mod schema;
 mod settings;
 mod source;
+mod storage;
 mod types;
 mod units;
 mod yaml;

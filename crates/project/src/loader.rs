@@ -208,7 +208,9 @@ impl Loader<'_> {
             self.problems.push(diagnostic.related(Span::file(&other.span.file), "first definition"));
         } else if let Some(raw) = self.read::<SourceYaml>(file, text, |_, _| true) {
             let mut problems = Problems::new(file, &mut self.problems);
-            if let Some(mut source) = source::resolve(&name, raw, &self.addresses, &mut problems) {
+            if let Some(mut source) =
+                source::resolve(&name, raw, &self.addresses, &self.project.settings.s3, &mut problems)
+            {
                 source.streams.retain(|stream| match self.project.tables.define(&stream.table, &stream.span) {
                     Ok(()) => true,
                     Err(found) => {

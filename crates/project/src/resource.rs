@@ -38,6 +38,8 @@ pub struct Project {
 pub struct Settings {
     /// Folder of state and warehouse; relative to the project. Default `.polder`.
     pub home: Option<String>,
+    /// How object storage is reached, by sources that say nothing else.
+    pub s3: S3Settings,
     /// Values for `var('name')`.
     pub vars: BTreeMap<String, serde_json::Value>,
     /// Steps that run at once. Default: the number of cores, 2 at least.
@@ -92,6 +94,38 @@ pub enum Publish {
     Healthy,
 }
 
+/// How object storage is reached. What is not set comes from where AWS's own tools look for it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct S3Settings {
+    /// The URL of a store that is not Amazon's.
+    pub endpoint: Option<String>,
+    pub region: Option<String>,
+    /// Unless set, where there is an endpoint.
+    pub path_style: Option<bool>,
+    /// Without encryption, beyond this machine too.
+    pub allow_http: bool,
+    /// A profile of `~/.aws/config`.
+    pub profile: Option<String>,
+    /// An access key and its secret.
+    pub access_key: Option<(String, Hidden)>,
+    /// Requests are not signed.
+    pub anonymous: bool,
+    /// For one request.
+    pub timeout_seconds: Option<u64>,
+    /// For all tries of one request.
+    pub retry_seconds: Option<u64>,
+}
+
+/// A text that is never shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Hidden(pub String);
+
+impl std::fmt::Debug for Hidden {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("…")
+    }
+}
+
 /// A system that data comes from: one file below `sources/`.
 #[derive(Debug, Clone)]
 pub struct Source {
@@ -105,7 +139,7 @@ pub struct Source {
 pub enum Connection {
     /// A libpq URL (`postgres://user:password@host/db?sslmode=…`), environment already substituted.
     Postgres { url: String },
-    /// Files on this machine; each stream has its own pattern.
+    /// Files; each stream has its own pattern.
     Files,
 }
 
@@ -157,8 +191,11 @@ pub enum Lag {
 
 #[derive(Debug, Clone)]
 pub struct FileStream {
-    /// A path or glob relative to the project, or absolute.
+    /// A path or glob relative to the project, or absolute; `s3://bucket/…`, with wildcards too; or the address of one
+    /// file, `https://…`.
     pub pattern: String,
+    /// How the bucket of an `s3://` pattern is reached.
+    pub s3: S3Settings,
     pub format: FileFormat,
     pub mode: FileMode,
     /// CSV only.

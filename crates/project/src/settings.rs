@@ -10,6 +10,7 @@ use crate::common::words;
 use crate::doors::{self, DoorsYaml};
 use crate::names::{check_namespace, check_plain};
 use crate::resource::{Publish, Settings};
+use crate::storage::{self, S3Yaml};
 use crate::units::{parse_duration_seconds, parse_size_bytes};
 use crate::yaml::{At, Entries, Node, Problems, Value, raw};
 
@@ -27,6 +28,8 @@ raw! {
         format: Option<At<u64>>,
         /// Folder of state and warehouse, relative to the project. Default: `.polder`.
         home: Option<At<String>>,
+        /// How object storage is reached, for sources on `s3://`.
+        s3: Option<S3Yaml>,
         /// Values for `var('name')` in models.
         vars: Option<Entries<serde_json::Value>>,
         /// Steps that run at once. Default: the number of cores, but at least 2.
@@ -52,6 +55,8 @@ raw! {
     Overrides {
         /// Folder of state and warehouse, relative to the project.
         home: Option<At<String>>,
+        /// How object storage is reached, in the place of all of `s3` above.
+        s3: Option<S3Yaml>,
         /// Values for `var('name')`; the ones that are not named here stay.
         vars: Option<Entries<serde_json::Value>>,
         /// Steps that run at once.
@@ -124,6 +129,7 @@ pub(crate) fn resolve(raw: PolderYaml, environment: Option<&str>, problems: &mut
     }
     let base = Overrides {
         home: raw.home,
+        s3: raw.s3,
         vars: raw.vars,
         concurrency: raw.concurrency,
         memory_limit: raw.memory_limit,
@@ -160,6 +166,9 @@ fn apply(overrides: Overrides, to: &mut Resolved, problems: &mut Problems<'_>) {
             problems.push(value_problem(Some(&home.span), "`home` is a folder"));
         }
         settings.home = Some(home.value);
+    }
+    if let Some(s3) = overrides.s3 {
+        settings.s3 = storage::resolve(s3, problems);
     }
     for (name, value) in overrides.vars.unwrap_or_default().0 {
         settings.vars.insert(name.value, value);

@@ -10,7 +10,8 @@ use polder_diag::{Diagnostic, Span};
 
 use crate::codes;
 use crate::common::{Columns, Names, column_specs};
-use crate::resource::{Connection, Lag, ReadMode, Source, Stream};
+use crate::resource::{Connection, Lag, ReadMode, S3Settings, Source, Stream};
+use crate::storage::S3Yaml;
 use crate::units::parse_duration_seconds;
 use crate::yaml::{At, Decode, Entries, Node, Problems, Value, raw};
 
@@ -28,8 +29,11 @@ raw! {
         /// full. `orders` in `sources/shop.yaml` lands in `bronze.shop_orders`.
         tables: Option<Tables>,
         /// A path or pattern (`data/payments/*.csv`), which lands in `bronze.<source>`, or a mapping of names to paths
-        /// or options; `orders` in `sources/shop.yaml` lands in `bronze.shop_orders`.
+        /// or options; `orders` in `sources/shop.yaml` lands in `bronze.shop_orders`. Paths may be in a bucket
+        /// (`s3://bucket/orders/*.csv`) or the address of one file (`https://…`).
         files: Option<FileSet>,
+        /// How the buckets of `files` are reached, in the place of `s3` in `polder.yaml`.
+        s3: Option<S3Yaml>,
         /// For one path in `files`: the format, when the ending does not tell it.
         format: Option<At<files::Format>>,
         /// For one path in `files`: `append` adds files not seen before, `replace` makes the table what the files say
@@ -145,11 +149,12 @@ impl Decode for FileSet {
     }
 }
 
-/// Makes the source `name` of its raw form. `addresses` are the environment's.
+/// Makes the source `name` of its raw form. `addresses` are the environment's, `s3` is the project's.
 pub(crate) fn resolve(
     name: &str,
     raw: SourceYaml,
     addresses: &BTreeMap<String, At<String>>,
+    s3: &S3Settings,
     problems: &mut Problems<'_>,
 ) -> Option<Source> {
     let span = raw.at.clone();
@@ -159,7 +164,7 @@ pub(crate) fn resolve(
             if let Some(tables) = raw.tables.as_ref().map(|_| first_line(&span)) {
                 problems.push(conflict("`tables` goes with `postgres`, not with `files`", tables));
             }
-            let streams = files::streams(name, raw, problems);
+            let streams = files::streams(name, raw, s3, problems);
             Some(Source { name: name.to_owned(), connection: Connection::Files, streams, span })
         }
         (Some(address), Some(_)) => {
@@ -191,7 +196,7 @@ fn postgres(
     addresses: &BTreeMap<String, At<String>>,
     problems: &mut Problems<'_>,
 ) -> Option<Source> {
-    for key in raw.file_keys() {
+    for key in raw.file_keys().into_iter().chain(raw.s3.as_ref().map(|_| "s3")) {
         problems.push(conflict(&format!("`{key}` goes with `files`, not with `postgres`"), first_line(&raw.at)));
     }
     let address = addresses.get(name).cloned().or(raw.postgres)?;

@@ -6,28 +6,57 @@ use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
 use polder_diag::{Diagnostic, Span};
+use polder_project::FileStream;
 
+use super::remote::{self, Remote};
 use crate::{IngestError, Result, codes};
 
 /// A file to be read, as it was when it was found.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct SourceFile {
-    pub path: PathBuf,
-    /// What `_file` says: relative to the project where the file lies in it, with `/`.
+    pub place: Place,
+    /// What `_file` says: relative to the project where the file lies in it, with `/`; else its path or its address.
     pub name: Arc<str>,
     pub size_bytes: u64,
-    /// Microseconds since the epoch.
+    /// When it was changed, in microseconds since the epoch; a hash of the ETag of what has one.
     pub modified_us: i64,
 }
 
-const WILDCARDS: [char; 4] = ['*', '?', '[', '{'];
+/// Where a file is.
+#[derive(Debug, Clone)]
+pub enum Place {
+    Here(PathBuf),
+    Remote(Arc<dyn Remote>),
+}
 
-/// The files that `pattern` names, in the order of their names. Names that begin with a dot are matched only when they
-/// are written out.
+impl SourceFile {
+    /// It has not a single byte.
+    pub fn is_empty(&self) -> bool {
+        let unknown = matches!(&self.place, Place::Remote(remote) if remote.is_of_unknown_size());
+        self.size_bytes == 0 && !unknown
+    }
+
+    /// As an error of reading names it.
+    pub fn shown(&self) -> String {
+        match &self.place {
+            Place::Here(path) => path.display().to_string(),
+            Place::Remote(_) => self.name.to_string(),
+        }
+    }
+}
+
+pub(super) const WILDCARDS: [char; 4] = ['*', '?', '[', '{'];
+
+/// The files that a stream names, in the order of their names. Names that begin with a dot are matched only when they
+/// are written out. Blocks: for a thread that may wait.
 ///
 /// # Errors
 /// `I001` when there is none, with what was perhaps meant.
-pub fn find_files(project: &Path, pattern: &str, span: &Span) -> Result<Vec<SourceFile>> {
+pub fn find_files(project: &Path, stream: &FileStream, span: &Span) -> Result<Vec<SourceFile>> {
+    let pattern = &*stream.pattern;
+    if remote::is_remote(pattern) {
+        return remote::find(stream, span);
+    }
     let absolute = project.join(pattern);
     let files = if pattern.contains(WILDCARDS) && !absolute.is_file() {
         matching(project, &absolute, pattern, span)?
@@ -52,7 +81,7 @@ fn one_file(project: &Path, path: &Path, pattern: &str, span: &Span) -> Result<O
     }
 }
 
-pub(super) fn cannot_read(path: &Path, error: &std::io::Error) -> IngestError {
+fn cannot_read(path: &Path, error: &std::io::Error) -> IngestError {
     IngestError::permanent(format!("cannot read {}: {error}", path.display()))
 }
 
@@ -62,7 +91,7 @@ fn source_file(project: &Path, path: PathBuf, metadata: &std::fs::Metadata) -> S
         Err(e) => -i64::try_from(e.duration().as_micros()).unwrap_or(i64::MAX),
     });
     let name = display_name(project, &path);
-    SourceFile { path, name, size_bytes: metadata.len(), modified_us: modified }
+    SourceFile { place: Place::Here(path), name, size_bytes: metadata.len(), modified_us: modified }
 }
 
 fn display_name(project: &Path, path: &Path) -> Arc<str> {

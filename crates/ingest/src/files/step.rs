@@ -7,7 +7,7 @@ use polder_diag::Diagnostic;
 use polder_project::{FileFormat, FileMode, FileStream, Stream};
 use polder_run::StepReport;
 
-use super::{Discovery, SourceFile, discover, find_files, nulls};
+use super::{Discovery, Place, SourceFile, discover, find_files, nulls};
 use crate::csv::{self, CsvColumn, CsvInput, CsvPlan, Dialect};
 use crate::cursor::{FileCursor, VERSION};
 use crate::intake::{Intake, Sink};
@@ -28,9 +28,8 @@ struct Work {
 }
 
 pub async fn run(landing: &Landing<'_>, project: &Path, stream: &FileStream) -> Result<StepReport> {
-    let pattern = stream.pattern.clone();
-    let (folder, span) = (project.to_owned(), landing.stream.span.clone());
-    let files = blocking(move || find_files(&folder, &pattern, &span)).await?;
+    let (folder, wanted, span) = (project.to_owned(), stream.clone(), landing.stream.span.clone());
+    let files = blocking(move || find_files(&folder, &wanted, &span)).await?;
     let Some(work) = news(landing, stream, files)? else {
         return Ok(StepReport { unchanged: true, ..StepReport::default() });
     };
@@ -68,7 +67,7 @@ fn news(landing: &Landing<'_>, stream: &FileStream, files: Vec<SourceFile>) -> R
             let news = cursor.news(files);
             let rewritten: Vec<String> = news.rewritten.iter().map(|f| f.name.to_string()).collect();
             let mut files: Vec<SourceFile> = news.new.into_iter().chain(news.rewritten).collect();
-            files.sort_by(|a, b| a.path.cmp(&b.path));
+            files.sort_by(|a, b| Path::new(&*a.name).cmp(Path::new(&*b.name)));
             if files.is_empty() {
                 return Ok(None);
             }
@@ -96,7 +95,7 @@ fn refuse_emptied(
         FileFormat::Parquet => return Ok(()),
     };
     let had_bytes = |file: &&SourceFile| before.and_then(|cursor| cursor.size_bytes(file)).is_some_and(|size| size > 0);
-    let mut empty = files.iter().filter(|file| file.size_bytes == 0);
+    let mut empty = files.iter().filter(|file| file.is_empty());
     let all_empty = stream.mode == FileMode::Replace && empty.clone().count() == files.len();
     let emptied = if all_empty { empty.next() } else { empty.find(had_bytes) };
     let Some(file) = emptied else { return Ok(()) };
@@ -111,9 +110,12 @@ fn refuse_emptied(
 }
 
 /// A file that is shorter now than it was when it was found has been written anew meanwhile: what was read of it is
-/// neither the old content nor the new.
+/// neither the old content nor the new. (Those of other machines are read in the version that was found, or not at all.)
 fn refuse_cut(files: &[SourceFile]) -> Result<()> {
-    let is_cut = |file: &&SourceFile| std::fs::metadata(&file.path).is_ok_and(|now| now.len() < file.size_bytes);
+    let is_cut = |file: &&SourceFile| match &file.place {
+        Place::Here(path) => std::fs::metadata(path).is_ok_and(|now| now.len() < file.size_bytes),
+        Place::Remote(_) => false,
+    };
     match files.iter().find(is_cut) {
         Some(file) => Err(IngestError::transient(format!("{} was written anew while it was read", file.name))),
         None => Ok(()),

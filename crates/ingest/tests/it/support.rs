@@ -13,7 +13,7 @@ use polder_catalog::{Author, Catalog, MAIN};
 use polder_diag::Span;
 use polder_ingest::IngestStep;
 use polder_lake::{Lake, LakeOptions, Workspace};
-use polder_project::{ColumnSpec, Connection, FileFormat, FileMode, FileStream, ReadMode, Source, Stream};
+use polder_project::{ColumnSpec, Connection, FileFormat, FileMode, FileStream, ReadMode, S3Settings, Source, Stream};
 use polder_run::{Progress, Step, StepContext, StepError, StepReport};
 use polder_store::{LocalDisk, MemoryState, Warehouse};
 use polder_system::RealSystem;
@@ -54,7 +54,9 @@ pub fn declared(types: &[(&str, &str)]) -> BTreeMap<String, ColumnSpec> {
 /// A stream of files that lands in `bronze.t`.
 pub fn files(pattern: &str, format: FileFormat) -> Stream {
     let mode = if pattern.contains('*') { FileMode::Append } else { FileMode::Replace };
-    let read = FileStream { pattern: pattern.to_owned(), format, mode, delimiter: b',', header: true, nulls: vec![] };
+    let s3 = S3Settings::default();
+    let pattern = pattern.to_owned();
+    let read = FileStream { pattern, s3, format, mode, delimiter: b',', header: true, nulls: vec![] };
     stream("t", ReadMode::Files(read))
 }
 

@@ -7,13 +7,15 @@ use polder_diag::{Diagnostic, Span};
 use super::{BRONZE, FileSet, SourceYaml, conflict, first_line, landing};
 use crate::codes;
 use crate::common::{Columns, Names, column_specs, words};
-use crate::resource::{FileFormat, FileMode, FileStream, ReadMode, Stream};
+use crate::resource::{FileFormat, FileMode, FileStream, ReadMode, S3Settings, Stream};
+use crate::storage;
 use crate::yaml::{At, Decode, Node, Problems, Value, raw};
 
 raw! {
     /// How files are read.
     FileOptions {
-        /// A path or pattern (`*`, `**`, `?`, `[ab]`, `{a,b}`), relative to the project, or absolute.
+        /// A path or pattern (`*`, `**`, `?`, `[ab]`, `{a,b}`), relative to the project, or absolute; in a bucket, as
+        /// `s3://bucket/orders/*.csv`; or the address of one file, `https://…`.
         path: At<String>,
         /// The format, when the ending (`.csv`, `.tsv`, `.jsonl`, `.ndjson`, `.json`, `.parquet`, each also with `.gz`
         /// or `.zst`) does not tell it.
@@ -62,9 +64,22 @@ impl Decode for FileSpec {
     }
 }
 
-/// The streams of `files`.
-pub(super) fn streams(source: &str, raw: SourceYaml, problems: &mut Problems<'_>) -> Vec<Stream> {
+/// The streams of `files`. `s3`: the project's, for sources that say nothing else.
+pub(super) fn streams(source: &str, mut raw: SourceYaml, s3: &S3Settings, problems: &mut Problems<'_>) -> Vec<Stream> {
     let given = raw.file_keys();
+    let own = raw.s3.take().map(|s3| storage::resolve(s3, problems));
+    let mut streams = of_paths(source, raw, given, problems);
+    for stream in &mut streams {
+        if let ReadMode::Files(files) = &mut stream.read
+            && files.pattern.starts_with("s3://")
+        {
+            files.s3 = own.as_ref().unwrap_or(s3).clone();
+        }
+    }
+    streams
+}
+
+fn of_paths(source: &str, raw: SourceYaml, given: Vec<&'static str>, problems: &mut Problems<'_>) -> Vec<Stream> {
     match raw.files {
         Some(FileSet::One(path)) => {
             let span = path.span.clone();
@@ -135,7 +150,7 @@ fn stream(
         csv_only(&options, problems);
     }
     let default_delimiter = if format == Format::tsv { b'\t' } else { b',' };
-    let is_pattern = options.path.value.contains(['*', '?', '[', '{']);
+    let is_pattern = !is_web(&options.path.value) && options.path.value.contains(['*', '?', '[', '{']);
     let default_mode = if is_pattern { Mode::append } else { Mode::replace };
     let read = ReadMode::Files(FileStream {
         format: match format {
@@ -151,15 +166,23 @@ fn stream(
         header: options.header.is_none_or(|h| h.value),
         nulls: options.nulls.map(|n| n.value.values()).unwrap_or_default(),
         pattern: options.path.value,
+        s3: S3Settings::default(),
     });
     let columns = column_specs(options.columns, problems);
     let key = options.key.unwrap_or_default().normalised();
     Some(Stream { name, table, read, columns, key, max_rejected: options.max_rejected.unwrap_or(0), span })
 }
 
+/// The address of one file: what would be a wildcard elsewhere is none in it.
+fn is_web(path: &str) -> bool {
+    path.starts_with("https://") || path.starts_with("http://")
+}
+
 fn check_pattern(path: &At<String>, problems: &mut Problems<'_>) {
     let problem = if path.value.trim().is_empty() {
         Some("a path is needed".to_owned())
+    } else if is_web(&path.value) {
+        None
     } else {
         Glob::new(&path.value).err().map(|e| format!("`{}` is no pattern: {}", path.value, e.kind()))
     };
@@ -173,6 +196,8 @@ fn format_of(options: &FileOptions, problems: &mut Problems<'_>) -> Option<Forma
         return Some(format.value);
     }
     let path = options.path.value.to_lowercase();
+    // Behind the path of an address may be parameters.
+    let path = if is_web(&path) { path.split(['?', '#']).next().unwrap_or_default().to_owned() } else { path };
     let path = path.strip_suffix(".gz").or_else(|| path.strip_suffix(".zst")).unwrap_or(&path);
     let ending = path.rsplit('/').next().and_then(|file| file.rsplit_once('.')).map(|(_, ending)| ending);
     let format = ending.and_then(Format::of);

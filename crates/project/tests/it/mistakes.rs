@@ -126,6 +126,19 @@ fn settings() {
             "name: x\nmemory_limit: 1KB",
             "error[P005]: `memory_limit` is at least 128MB: with less, queries fail that could have spilled to disk",
         ),
+        (
+            "name: x\ns3: { endpoint: 'http://minio.example:9000' }",
+            "error[P005]: `endpoint` is not encrypted\n  use `https://`, or add `allow_http: true` if that is meant",
+        ),
+        (
+            "name: x\ns3: { endpoint: 'https://h/bucket' }",
+            "error[P005]: `endpoint` is the URL of a store, with nothing behind its host and port\n  such as `https://minio.example:9000`",
+        ),
+        (
+            "name: x\ns3: { access_key_id: AKIA }",
+            "error[P005]: `access_key_id` and `secret_access_key` go together\n  give both, or none of them",
+        ),
+        ("name: x\ns3: { timeout: 1h }", "error[P005]: `timeout` is a duration from `1s` to `5m`\n  such as `60s`"),
         ("name: x\nmemory_limit: 0", "error[P005]: `memory_limit` is a size, such as `2GB` or `512MB`"),
         ("name: x\nmemory_limit: lots", "error[P005]: `memory_limit` is a size, such as `2GB` or `512MB`"),
         ("name: x\nvars: 7", "error[P005]: `vars` takes a mapping, not the number 7"),
@@ -230,6 +243,11 @@ fn sources() {
         (
             "files: a.csv\nformat: cvs",
             "error[P005]: `format` takes `csv`, `tsv`, `jsonl`, `ndjson`, `json` or `parquet`, not `cvs`\n  did you mean `csv`?",
+        ),
+        ("postgres: postgres://x\ntables: [a]\ns3: {}", "error[P015]: `s3` goes with `files`, not with `postgres`"),
+        (
+            "files: 'https://h/latest?key=a.csv'",
+            "error[P004]: the format of `https://h/latest?key=a.csv` cannot be told from its ending\n  add `format:`, one of `csv`, `tsv`, `jsonl`, `ndjson`, `json` and `parquet`",
         ),
         ("files: a.parquet\nheader: true", "error[P015]: `header` is for CSV files only"),
         ("files: a.csv\ndelimiter: '||'", "error[P005]: `||` cannot divide fields: one ASCII character, or `tab`"),
