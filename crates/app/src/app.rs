@@ -11,7 +11,7 @@ use polder_lake::{Lake, LakeOptions};
 use polder_model::RelationKind;
 use polder_project::Project;
 use polder_sql::Engine;
-use polder_store::{LocalDisk, SqliteState, State, Warehouse};
+use polder_store::{SqliteState, State};
 use polder_system::{RealSystem, System};
 use serde_json::Value;
 
@@ -113,9 +113,7 @@ impl App {
         let settings = &loaded.project.settings;
         let home = Home::open(options.project.join(settings.home.as_deref().unwrap_or(".polder")))?;
         let state: Arc<dyn State> = Arc::new(SqliteState::open(home.state()).await?);
-        let disk = LocalDisk::open(home.warehouse())?;
-        let root = disk.root_url();
-        let warehouse = Warehouse::new(Arc::new(disk), &root);
+        let warehouse = crate::warehouse::open(settings, &home, &*state, &options.system).await?;
         let catalog = Catalog::open(state, warehouse, Arc::clone(&options.system)).await?;
         let memory = settings.memory_limit_bytes.unwrap_or_else(machine::default_memory_limit_bytes);
         let lake_options = LakeOptions {

@@ -18,6 +18,8 @@ use crate::{App, AppError, Damaged, RowDifference, Shown, codes};
 #[derive(Debug, Clone, Serialize)]
 pub struct Status {
     pub project: String,
+    /// Where the tables are: `file:///…` or `s3://bucket/prefix`.
+    pub warehouse: String,
     /// The ref that commands mean.
     pub current: Shown,
     pub tables: usize,
@@ -139,6 +141,7 @@ impl App {
         let Looked { damaged, cut_off } = self.damages(&commit).await?;
         Ok(Status {
             project: self.loaded.project.name.clone(),
+            warehouse: self.catalog.tables().warehouse().root().to_owned(),
             current,
             tables: tables.len() - views,
             views,

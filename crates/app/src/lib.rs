@@ -27,6 +27,7 @@ mod runs;
 mod server;
 mod tables;
 mod unpublished;
+mod warehouse;
 
 pub use app::{App, OpenOptions};
 pub use bisect::{BisectOutcome, BisectRequest, Bisected, Culprit};

@@ -35,6 +35,13 @@ pub(crate) fn git_commit(folder: &Path) -> Option<(String, bool)> {
     Some((commit, dirty))
 }
 
+/// What this machine is called.
+pub(crate) fn host_name() -> String {
+    let kernel = std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
+    let name = kernel.or_else(|| std::env::var("HOSTNAME").ok()).unwrap_or_default();
+    Some(name.trim()).filter(|name| !name.is_empty()).unwrap_or("this machine").to_owned()
+}
+
 /// Who is at the keyboard.
 pub(crate) fn user_name() -> String {
     ["POLDER_PRINCIPAL", "USER", "LOGNAME"]

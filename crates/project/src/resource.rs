@@ -38,7 +38,9 @@ pub struct Project {
 pub struct Settings {
     /// Folder of state and warehouse; relative to the project. Default `.polder`.
     pub home: Option<String>,
-    /// How object storage is reached, by sources that say nothing else.
+    /// The warehouse, `s3://bucket/prefix`. Unless set, a folder of `home`.
+    pub warehouse: Option<String>,
+    /// How object storage is reached: that of the warehouse, and of sources that say nothing else.
     pub s3: S3Settings,
     /// Values for `var('name')`.
     pub vars: BTreeMap<String, serde_json::Value>,

@@ -28,7 +28,9 @@ raw! {
         format: Option<At<u64>>,
         /// Folder of state and warehouse, relative to the project. Default: `.polder`.
         home: Option<At<String>>,
-        /// How object storage is reached, for sources on `s3://`.
+        /// The warehouse in a bucket: `s3://bucket/prefix`. State stays in `home`. Default: a folder of `home`.
+        warehouse: Option<At<String>>,
+        /// How object storage is reached, for the warehouse and for sources on `s3://`.
         s3: Option<S3Yaml>,
         /// Values for `var('name')` in models.
         vars: Option<Entries<serde_json::Value>>,
@@ -55,6 +57,8 @@ raw! {
     Overrides {
         /// Folder of state and warehouse, relative to the project.
         home: Option<At<String>>,
+        /// The warehouse in a bucket, or `local`. Needs a `home` of its own.
+        warehouse: Option<At<String>>,
         /// How object storage is reached, in the place of all of `s3` above.
         s3: Option<S3Yaml>,
         /// Values for `var('name')`; the ones that are not named here stay.
@@ -129,6 +133,7 @@ pub(crate) fn resolve(raw: PolderYaml, environment: Option<&str>, problems: &mut
     }
     let base = Overrides {
         home: raw.home,
+        warehouse: raw.warehouse,
         s3: raw.s3,
         vars: raw.vars,
         concurrency: raw.concurrency,
@@ -166,6 +171,9 @@ fn apply(overrides: Overrides, to: &mut Resolved, problems: &mut Problems<'_>) {
             problems.push(value_problem(Some(&home.span), "`home` is a folder"));
         }
         settings.home = Some(home.value);
+    }
+    if let Some(warehouse) = overrides.warehouse {
+        settings.warehouse = storage::warehouse(&warehouse, problems);
     }
     if let Some(s3) = overrides.s3 {
         settings.s3 = storage::resolve(s3, problems);

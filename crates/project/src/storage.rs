@@ -1,4 +1,4 @@
-//! `s3:`, in `polder.yaml`, in an environment, and in a source of files.
+//! `warehouse:` and `s3:`, in `polder.yaml`, in an environment, and in a source of files.
 
 use polder_diag::{Diagnostic, Span};
 
@@ -7,6 +7,8 @@ use crate::resource::{Hidden, S3Settings};
 use crate::units::parse_duration_seconds;
 use crate::yaml::{At, Problems, raw};
 
+/// The word for a warehouse below `home`.
+const LOCAL: &str = "local";
 /// A request may not take longer than this, nor be tried again for longer: credentials are as of its beginning.
 const LONGEST_SECONDS: u64 = 300;
 
@@ -35,6 +37,25 @@ raw! {
         /// How long a request that fails is tried again, such as `2m`; at most `5m`. Default: 2 minutes.
         retry_for: Option<At<String>>,
     }
+}
+
+/// The `s3://` address of the warehouse; `None` for the one on disk.
+pub(crate) fn warehouse(raw: &At<String>, problems: &mut Problems<'_>) -> Option<String> {
+    let address = raw.value.trim();
+    // What could not be put in has been told already.
+    if address == LOCAL || address.contains("${") {
+        return None;
+    }
+    let bucket = address.strip_prefix("s3://").and_then(|rest| rest.split('/').next());
+    if bucket.is_some_and(|bucket| !bucket.is_empty() && !bucket.contains(['@', ':', ' ', '?'])) {
+        return Some(address.trim_end_matches('/').to_owned());
+    }
+    let diagnostic =
+        Diagnostic::error(codes::VALUE, "`warehouse` is an address such as `s3://bucket/prefix`, or `local`")
+            .at(raw.span.clone(), "")
+            .hint("a warehouse on disk is in the folder that `home` names");
+    problems.push(diagnostic);
+    None
 }
 
 pub(crate) fn resolve(raw: S3Yaml, problems: &mut Problems<'_>) -> S3Settings {

@@ -13,4 +13,5 @@ mod policies;
 mod publish;
 mod resume;
 mod runs;
+mod s3;
 mod support;

@@ -48,7 +48,10 @@ fn status_text(status: &Status, paint: Paint, now: Timestamp) -> String {
     let (project, name) = (paint.style(BOLD, &status.project), paint.style(NAME, &current.name));
     let mut out = format!("{project} on {name}: {}\n", shown_text(current, now));
     let (tables, views) = (status.tables as u64, status.views as u64);
-    out += &format!("{}, {}\n", human::counted(tables, "table"), human::counted(views, "view"));
+    // On disk they are where everybody looks for them.
+    let elsewhere = Some(&status.warehouse).filter(|root| !root.starts_with("file://"));
+    let place = elsewhere.map(|root| format!(" in {root}")).unwrap_or_default();
+    out += &format!("{}, {}{place}\n", human::counted(tables, "table"), human::counted(views, "view"));
     if !status.runs.is_empty() {
         let interrupted = |r: &RunRecord| status.open.iter().any(|o| o.record.id == r.id && is_interrupted(o));
         let rows: Vec<Vec<String>> = status.runs.iter().map(|r| run_row(r, interrupted(r), now)).collect();

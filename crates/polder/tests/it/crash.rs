@@ -175,28 +175,48 @@ fn orders(from: u64, to: u64) -> (String, u64) {
 
 #[test]
 fn files_arrive_once_whenever_the_process_is_killed() {
-    const ROWS: u64 = 4_000;
     let project = project_on("bronze.orders");
+    kill_and_recover(&project, ROUNDS, false);
+}
+
+/// And the state is lost now and then: all that was published comes back from the bucket.
+#[test]
+fn files_arrive_once_in_a_bucket_whenever_the_process_is_killed() {
+    for (_, url) in crate::s3::servers() {
+        let project = project_on("bronze.orders");
+        let place = crate::s3::warehouse(&url);
+        project.write("polder.yaml", &format!("name: crash\nwarehouse: {place}\n{}", crate::s3::settings(&url)));
+        kill_and_recover(&project, ROUNDS / 2, true);
+    }
+}
+
+/// Lets files arrive, kills runs that take them in, and looks at the rows after each.
+fn kill_and_recover(project: &Project, rounds: u64, loses_state: bool) {
+    const ROWS: u64 = 4_000;
     project.write("sources/orders.yaml", "files: data/*.csv\n");
     let (first, mut amount) = orders(1, ROWS);
     project.write("data/000000.csv", &first);
     let mut known = ROWS;
-    let (usual, events) = measure(&project);
+    let (usual, events) = measure(project);
     let mut chance = Chance::new();
     let (mut alive, mut left) = (0, 0);
-    for round in 1..=number("POLDER_CRASH_ROUNDS", ROUNDS) {
+    for round in 1..=number("POLDER_CRASH_ROUNDS", rounds) {
         let (text, sum) = orders(known, known + ROWS);
         project.write(&format!("data/{round:06}.csv"), &text);
         known += ROWS;
         amount += sum;
         let moment = Moment::choose(&mut chance, usual, events);
-        alive += u64::from(run_and_kill(&project, &moment));
+        alive += u64::from(run_and_kill(project, &moment));
         // Now and then the next process is killed, too, in the middle of taking the run up again.
         if chance.below(4) == 0 {
-            left += u64::from(run_and_kill(&project, &Moment::choose(&mut chance, usual, events)));
+            left += u64::from(run_and_kill(project, &Moment::choose(&mut chance, usual, events)));
         }
-        recover(&project, &mut chance);
-        expect(&project, "bronze.orders", known - 1, amount, &format!("round {round}, {moment:?}"));
+        recover(project, &mut chance);
+        expect(project, "bronze.orders", known - 1, amount, &format!("round {round}, {moment:?}"));
+        if loses_state && chance.below(6) == 0 {
+            crate::s3::lose_state(project);
+            expect(project, "bronze.orders", known - 1, amount, &format!("round {round}, the state was lost"));
+        }
     }
     eprintln!("{alive} processes were alive when they were killed, and {left} of those that came after them");
     assert!(alive > 0, "nothing was killed: the test tests nothing");

@@ -12,6 +12,7 @@ mod history;
 mod mistakes;
 mod readme;
 mod runs;
+mod s3;
 mod screen;
 mod serving;
 mod signals;

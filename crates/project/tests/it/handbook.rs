@@ -46,6 +46,22 @@ fn every_example_of_the_page_is_loaded() {
 }
 
 #[test]
+fn every_example_of_the_page_about_storage_is_loaded() {
+    let examples = examples(&page("storage.md"));
+    let (settings, sources): (Vec<_>, Vec<_>) = examples.iter().partition(|(path, _)| path == "polder.yaml");
+    assert_eq!((settings.len(), sources.len()), (2, 3));
+    for (path, text) in settings {
+        let all = sources.iter().map(|(path, text)| (path.as_str(), text.as_str()));
+        let mut folder = Folder::new(&all.chain([(path.as_str(), text.as_str())]).collect::<Vec<_>>());
+        for name in ["MINIO_KEY", "MINIO_SECRET"] {
+            folder.variables.insert(name.to_owned(), "x".to_owned());
+        }
+        folder.environment = text.contains("prod:").then(|| "prod".to_owned());
+        assert_eq!(folder.project().settings.warehouse.as_deref(), Some("s3://lake/shop"));
+    }
+}
+
+#[test]
 fn the_policy_of_the_page_about_sql_is_one() {
     let examples = examples(&page("sql.md"));
     let policies = examples.iter().filter(|(path, _)| path.starts_with("policies/"));

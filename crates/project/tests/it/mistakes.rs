@@ -127,6 +127,10 @@ fn settings() {
             "error[P005]: `memory_limit` is at least 128MB: with less, queries fail that could have spilled to disk",
         ),
         (
+            "name: x\nwarehouse: s3:/lake",
+            "error[P005]: `warehouse` is an address such as `s3://bucket/prefix`, or `local`\n  a warehouse on disk is in the folder that `home` names",
+        ),
+        (
             "name: x\ns3: { endpoint: 'http://minio.example:9000' }",
             "error[P005]: `endpoint` is not encrypted\n  use `https://`, or add `allow_http: true` if that is meant",
         ),

@@ -313,3 +313,29 @@ fn the_example_has_no_problems() {
     assert_eq!(crate::folder::rendered(&problems, &project.files), "");
     assert!(!project.models.is_empty() && !project.sources.is_empty() && !project.checks.is_empty());
 }
+
+#[test]
+fn storage_is_of_the_environment_and_of_the_source() {
+    let text = "name: shop\nwarehouse: s3://lake/shop/\ns3: { endpoint: 'http://127.0.0.1:9000', timeout: 5s }\n\
+        environments:\n  here: { home: .here, warehouse: local }\n  far: { home: .far, s3: { region: eu-west-1 } }\n";
+    let mut folder = Folder::new(&[
+        ("polder.yaml", text),
+        ("sources/a.yaml", "files: s3://in/a/*.csv\n"),
+        ("sources/b.yaml", "files: { x: 's3://out/b.jsonl', y: data/y.csv }\ns3: { anonymous: true }\n"),
+        ("sources/c.yaml", "files: https://h/[x]/c.csv.gz?key=*#top\n"),
+    ]);
+    let project = folder.project();
+    assert_eq!(project.settings.warehouse.as_deref(), Some("s3://lake/shop"));
+    let own = &project.settings.s3;
+    assert_eq!((own.endpoint.as_deref(), own.timeout_seconds), (Some("http://127.0.0.1:9000"), Some(5)));
+    assert_eq!(&files(&project, "bronze.a").s3, own);
+    assert!(files(&project, "bronze.b_x").s3.anonymous && files(&project, "bronze.b_x").s3.endpoint.is_none());
+    assert!(!files(&project, "bronze.b_y").s3.anonymous, "it is on disk");
+    assert_eq!(files(&project, "bronze.c").mode, FileMode::Replace, "one file, whatever is in its address");
+    folder.environment = Some("here".to_owned());
+    assert_eq!(folder.project().settings.warehouse, None);
+    folder.environment = Some("far".to_owned());
+    let far = folder.project();
+    assert_eq!(far.settings.warehouse.as_deref(), Some("s3://lake/shop"));
+    assert_eq!((far.settings.s3.region.as_deref(), far.settings.s3.endpoint.as_deref()), (Some("eu-west-1"), None));
+}
