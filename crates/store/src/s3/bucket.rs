@@ -13,7 +13,7 @@ use object_store::{
     BackoffConfig, ClientOptions, GetOptions, GetRange, GetResult, ObjectMeta, ObjectStore, ObjectStoreExt, RetryConfig,
 };
 use polder_base::Timestamp;
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 
 use super::conditional::CreateOnly;
 use super::credentials::Credentials;
@@ -23,6 +23,8 @@ use crate::{Result, StoreError};
 
 /// Requests of one process to one bucket at once: more would wait for each other in the network.
 const AT_ONCE: usize = 128;
+/// Parts of all uploads that are on their way at once: each is in memory.
+const PARTS_AT_ONCE: usize = 16;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
@@ -51,6 +53,7 @@ pub struct Bucket {
     store: Arc<AmazonS3>,
     credentials: Arc<Credentials>,
     permits: Arc<Semaphore>,
+    parts: Arc<Semaphore>,
 }
 
 impl fmt::Debug for Bucket {
@@ -95,8 +98,14 @@ impl Bucket {
         };
         let place = format!("s3://{name}");
         let store = builder.build().map_err(|e| store_error("opening", &place, &place, &e))?;
-        let permits = Arc::new(Semaphore::new(AT_ONCE));
-        Ok(Self { name: name.into(), host, store: Arc::new(store), credentials, permits })
+        Ok(Self {
+            name: name.into(),
+            host,
+            store: Arc::new(store),
+            credentials,
+            permits: Arc::new(Semaphore::new(AT_ONCE)),
+            parts: Arc::new(Semaphore::new(PARTS_AT_ONCE)),
+        })
     }
 
     pub fn name(&self) -> &str {
@@ -124,6 +133,11 @@ impl Bucket {
     /// Waits for a turn. Nobody closes the semaphore; if somebody did, nobody would have to wait.
     pub(super) async fn turn(&self) -> Option<SemaphorePermit<'_>> {
         self.permits.acquire().await.ok()
+    }
+
+    /// As [`Self::turn`], for a part of an upload.
+    pub(super) async fn turn_of_part(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.parts).acquire_owned().await.ok()
     }
 
     pub(super) fn failed(&self, doing: &str, key: &str, path: &str, error: &object_store::Error) -> StoreError {

@@ -5,6 +5,7 @@ use object_store::PutPayload;
 use object_store::multipart::{MultipartStore, PartId};
 use object_store::path::Path;
 use tokio::runtime::Handle;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinSet;
 
 use super::error::Failure;
@@ -85,19 +86,20 @@ impl S3Upload {
             outcome = parts.await_one().await;
         }
         if outcome.is_ok() {
-            parts.begin(part);
+            let turn = parts.storage.bucket().turn_of_part().await;
+            parts.begin(part, turn);
         }
         outcome.map_err(|e| self.failed(&e))
     }
 }
 
 impl Parts {
-    fn begin(&mut self, part: Bytes) {
+    fn begin(&mut self, part: Bytes, turn: Option<OwnedSemaphorePermit>) {
         let number = self.sent.len();
         self.sent.push(None);
         let (storage, key, id) = (self.storage.clone(), self.key.clone(), self.id.clone());
         self.sending.spawn(async move {
-            let _turn = storage.bucket().turn().await;
+            let _held = (turn, storage.bucket().turn().await);
             let sent = storage.bucket().store().put_part(&key, &id, number, PutPayload::from_bytes(part)).await;
             (number, sent)
         });
