@@ -239,6 +239,67 @@ fn a_short_failure_is_not_even_noticed() {
     }
 }
 
+/// The rows of a table come in a few large requests, and only what is asked for.
+#[test]
+fn a_table_is_read_in_few_requests() {
+    for (name, url) in servers() {
+        let proxy = Proxy::before(&url);
+        let project = project(&proxy.url, &warehouse(&url));
+        let wide = "select value as id, 'text ' || value as text, value % 7 as seven, cast(value as double) / 3 as third \
+                    from generate_series(1, 500000)\n";
+        project.write("models/gold/wide.sql", wide);
+        project.polder(&["run", "gold.wide"]).ends_with(0);
+        let count = |sql: &str| {
+            let before = proxy.seen().len();
+            project.polder(&["sql", sql]).ends_with(0);
+            proxy.seen()[before..].iter().filter(|r| r.method == "GET" && r.path.contains("/data/")).count()
+        };
+        let all = count("select sum(id), max(text), sum(seven), sum(third) from gold.wide");
+        assert!(all <= 8, "{name}: {all} requests for all columns");
+        let one = count("select sum(seven) from gold.wide");
+        assert!(one <= 4, "{name}: {one} requests for one column");
+        assert_eq!(count("select count(*) from gold.wide"), 0, "{name}: that is in the metadata");
+    }
+}
+
+/// Of a server that looks at signatures: what is signed with wrong keys is refused.
+#[test]
+fn credentials_are_found_where_tools_of_aws_find_them() {
+    let Some((_, url)) = servers().into_iter().find(|(name, _)| *name == "POLDER_TEST_VERSITYGW") else { return };
+    let (key, secret, host, _) = parts(&url);
+    let config = format!(
+        "[default]\nendpoint_url = http://{host}\n[profile program]\nendpoint_url = http://{host}\n\
+         credential_process = cat keys.json\n"
+    );
+    let keys = format!("{{\"Version\": 1, \"AccessKeyId\": \"{key}\", \"SecretAccessKey\": \"{secret}\"}}");
+    let project = project(&url, &warehouse(&url));
+    let text = std::fs::read_to_string(project.path("polder.yaml")).unwrap();
+    project.write("polder.yaml", text.split("s3:\n").next().unwrap());
+    project.write("aws/config", &config);
+    project.write("aws/credentials", "");
+    project.write("keys.json", &keys);
+    let polder = |variables: &[(&str, &str)]| -> Done {
+        let mut command = project.command(&["run"]);
+        for name in ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE", "AWS_REGION"] {
+            command.env_remove(name);
+        }
+        command.env("AWS_CONFIG_FILE", project.path("aws/config"));
+        command.env("AWS_SHARED_CREDENTIALS_FILE", project.path("aws/credentials"));
+        command.env("AWS_EC2_METADATA_DISABLED", "true").envs(variables.iter().copied());
+        command.output().unwrap().into()
+    };
+    let none = polder(&[]).ends_with(3);
+    assert!(self::said(&none).contains("no credentials were found"), "{none:?}");
+    polder(&[("AWS_ACCESS_KEY_ID", key), ("AWS_SECRET_ACCESS_KEY", secret)]).ends_with(0);
+    polder(&[("AWS_PROFILE", "program")]).ends_with(0);
+    project.write("aws/credentials", &format!("[default]\naws_access_key_id={key}\naws_secret_access_key={secret}\n"));
+    polder(&[]).ends_with(0);
+    let wrong = polder(&[("AWS_ACCESS_KEY_ID", key), ("AWS_SECRET_ACCESS_KEY", "sesame")]).ends_with(3);
+    assert!(!self::said(&wrong).contains("sesame"), "{wrong:?}");
+    let unknown = polder(&[("AWS_PROFILE", "programme")]).ends_with(3);
+    assert!(self::said(&unknown).contains("there is no profile `programme`"), "{unknown:?}");
+}
+
 // ---- sources ----
 
 /// Puts an object onto moto, which takes whoever asks for who they say they are.

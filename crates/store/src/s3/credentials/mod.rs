@@ -278,7 +278,7 @@ mod tests {
     #[tokio::test]
     async fn a_role_is_assumed_with_the_keys_of_the_other_profile() {
         let answer = "<AssumeRoleResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"><AssumeRoleResult>\
-            <Credentials><AccessKeyId>ASIAROLE</AccessKeyId><SecretAccessKey>s2</SecretAccessKey>\
+            <Credentials><AccessKeyId>ASIAROLE000000000000</AccessKeyId><SecretAccessKey>s2</SecretAccessKey>\
             <SessionToken>t</SessionToken><Expiration>2099-01-01T00:00:00Z</Expiration></Credentials>\
             <AssumedRoleUser><Arn>arn:aws:sts::123456789012:assumed-role/lake/polder</Arn>\
             <AssumedRoleId>AROA:polder</AssumedRoleId></AssumedRoleUser></AssumeRoleResult></AssumeRoleResponse>";
@@ -286,9 +286,9 @@ mod tests {
         let credentials = Credentials::within(context, &options(Some("lake"))).await.unwrap();
         assert_eq!(credentials.region(), "eu-west-1");
         let credential = credentials.get_credential().await.unwrap();
-        assert_eq!((credential.key_id.as_str(), credential.token.as_deref()), ("ASIAROLE", Some("t")));
+        assert_eq!((credential.key_id.as_str(), credential.token.as_deref()), ("ASIAROLE000000000000", Some("t")));
         // Kept: the script has no second answer.
-        assert_eq!(credentials.get_credential().await.unwrap().key_id, "ASIAROLE");
+        assert_eq!(credentials.get_credential().await.unwrap().key_id, "ASIAROLE000000000000");
     }
 
     #[test]
