@@ -11,7 +11,7 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 const RETRY_FOR: Duration = Duration::from_secs(120);
 
 /// How a store is reached. What is not set comes from where AWS's own tools look for it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct S3Options {
     /// The URL of a store that is not Amazon's: `https://minio.example:9000`.
     pub endpoint: Option<String>,
@@ -49,7 +49,7 @@ impl Default for S3Options {
 }
 
 /// A text that is never shown.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Secret(pub String);
 
 impl fmt::Debug for Secret {

@@ -1,9 +1,11 @@
 //! Objects of a bucket.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock};
 
 use async_trait::async_trait;
 use futures::{StreamExt, TryStreamExt};
+use parking_lot::Mutex;
 use polder_diag::{Diagnostic, Span};
 use polder_project::{FileStream, S3Settings};
 use polder_store::{Bucket, BucketObject, S3Location, S3Options, Secret, StoreError};
@@ -33,7 +35,7 @@ pub fn s3_options(settings: &S3Settings) -> S3Options {
 pub(super) async fn find(stream: &FileStream, span: &Span) -> Result<Vec<SourceFile>> {
     let pattern = &stream.pattern;
     let location = S3Location::parse(pattern).map_err(told)?;
-    let bucket = Bucket::open(&location.bucket, &s3_options(&stream.s3)).await.map_err(told)?;
+    let bucket = open(&location.bucket, s3_options(&stream.s3)).await?;
     if location.path.is_empty() || pattern.ends_with('/') {
         let problem = Diagnostic::error(codes::NO_FILE, format!("`{pattern}` is a folder")).at(span.clone(), "");
         let hint = format!("name the files in it, such as `{}/*.csv`", pattern.trim_end_matches('/'));
@@ -53,6 +55,21 @@ pub(super) async fn find(stream: &FileStream, span: &Span) -> Result<Vec<SourceF
             .into());
     }
     Ok(objects.into_iter().map(|object| source_file(&bucket, object)).collect())
+}
+
+/// A bucket, with the connections and credentials of those who read from it before.
+async fn open(name: &str, options: S3Options) -> Result<Bucket> {
+    static OPENED: LazyLock<Mutex<HashMap<(String, S3Options), Bucket>>> = LazyLock::new(Mutex::default);
+    let key = (name.to_owned(), options);
+    let known = OPENED.lock().get(&key).cloned();
+    match known {
+        Some(bucket) => Ok(bucket),
+        None => {
+            let bucket = Bucket::open(&key.0, &key.1).await.map_err(told)?;
+            OPENED.lock().insert(key, bucket.clone());
+            Ok(bucket)
+        }
+    }
 }
 
 async fn matching(bucket: &Bucket, pattern: &str, wildcard: usize, span: &Span) -> Result<Vec<BucketObject>> {
