@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use polder_store::Storage;
+use polder_store::{Storage, StoreError};
 use tokio::runtime::Handle;
 
 /// Remembers the files of a write until it is whole. Dropped before that, it removes them.
@@ -50,6 +50,10 @@ async fn delete(storage: &Arc<dyn Storage>, paths: Vec<String>) {
     for path in paths {
         if let Err(error) = storage.delete(&path).await {
             tracing::warn!(%path, %error, "a file of a write that failed stays behind");
+            // A store that does not answer has been waited for long enough; it would be so for each of the others.
+            if matches!(error, StoreError::Io { transient: true, .. }) {
+                return;
+            }
         }
     }
 }
