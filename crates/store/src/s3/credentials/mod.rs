@@ -76,8 +76,9 @@ impl Credentials {
         let profiles = Profiles::read(&context).await;
         let named = options.profile.clone().or_else(|| variable(&context, "AWS_PROFILE"));
         let profile = named.clone().unwrap_or_else(|| "default".to_owned());
+        let asks_profile = options.access_key.is_none() && !options.anonymous;
         if let Some(name) = &named
-            && options.access_key.is_none()
+            && asks_profile
             && profiles.get(name).is_none()
         {
             return Err(wrong(format!("there is no profile `{name}` in ~/.aws/config or ~/.aws/credentials")));
@@ -95,7 +96,8 @@ impl Credentials {
             .or_else(|| of_profile("endpoint_url"));
         let chain = match &options.access_key {
             Some((id, secret)) => vec![Origin::keys(id, &secret.0, None)],
-            None => chain(options, &profiles, &profile)?,
+            None if asks_profile => chain(options, &profiles, &profile)?,
+            None => Vec::new(),
         };
         Ok(Self { context, region, endpoint, chain, profile, found: Mutex::new(None) })
     }
