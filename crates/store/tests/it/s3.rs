@@ -197,6 +197,22 @@ async fn a_store_that_overwrites_is_refused_and_tried_only_once_where_it_does_no
     assert_eq!(left.len(), 1, "the probe is gone: {left:?}");
 }
 
+/// A store gives a thousand names at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_listing_has_all_its_pages() {
+    use futures::StreamExt;
+    const FILES: usize = 1_100;
+    for (name, url) in servers() {
+        let storage = open(&url).await;
+        let put = |i: usize| {
+            let storage = storage.clone();
+            async move { storage.put(&format!("many/{i:05}"), Bytes::new()).await.unwrap() }
+        };
+        futures::stream::iter((0..FILES).map(put)).buffer_unordered(32).collect::<Vec<()>>().await;
+        assert_eq!(storage.list("many").await.unwrap().len(), FILES, "{name}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_upload_that_is_given_up_leaves_nothing() {
     for (name, url) in servers() {
