@@ -57,7 +57,7 @@ fn no_place_for(file: &SourceFile, column: &str, data_type: &DataType) -> Diagno
 }
 
 fn open(file: &SourceFile) -> Result<ParquetBytes> {
-    if file.size_bytes == 0 {
+    if file.is_empty() {
         let message = format!("{} is empty: it is no Parquet file", file.name);
         return Err(Diagnostic::error(codes::DAMAGED, message).hint(FETCH_AGAIN).into());
     }

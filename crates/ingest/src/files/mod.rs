@@ -11,4 +11,4 @@ pub use discover::{Discovery, discover, nulls};
 pub use find::{Place, SourceFile, find_files};
 pub use held::still_there;
 pub use open::{FETCH_AGAIN, collision, is_compressed, open, read_error};
-pub use remote::{Remote, range, s3_options};
+pub use remote::{Remote, RemoteReader, range, s3_options};

@@ -9,7 +9,7 @@ use polder_diag::Diagnostic;
 use polder_run::Progress;
 
 use super::find::{Place, SourceFile};
-use super::remote::{RemoteReader, Unread, range};
+use super::remote::{RemoteReader, Unread};
 use crate::{IngestError, Result, codes};
 
 const GZIP: [u8; 2] = [0x1f, 0x8b];
@@ -44,13 +44,9 @@ fn raw(file: &SourceFile) -> Result<Box<dyn Read + Send>> {
 
 /// Whether a file is compressed as a whole: such a file cannot be read from its end, as Parquet is.
 pub fn is_compressed(file: &SourceFile) -> Result<bool> {
-    let is_compressed = |head: &[u8]| head.starts_with(&GZIP) || head.starts_with(&ZSTD);
-    if let Place::Remote(remote) = &file.place {
-        return Ok(is_compressed(&range(remote, 0, file.size_bytes.min(4))?));
-    }
     let mut head = Vec::with_capacity(4);
     raw(file)?.take(4).read_to_end(&mut head).map_err(|e| cannot_read(file, &e))?;
-    Ok(is_compressed(&head))
+    Ok(head.starts_with(&GZIP) || head.starts_with(&ZSTD))
 }
 
 /// An error of reading, told as what it is: a damaged file is the person's, a failing disk the machine's.

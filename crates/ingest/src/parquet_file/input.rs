@@ -1,17 +1,18 @@
-//! The bytes of a Parquet file: of one here, or of parts that were fetched.
+//! The bytes of a Parquet file, which is read from its end: of one here, of parts that were fetched, or of a copy.
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::sync::Arc;
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
 
 use bytes::{Buf, Bytes};
 use parquet::errors::{ParquetError, Result as ParquetResult};
 use parquet::file::metadata::RowGroupMetaData;
 use parquet::file::reader::{ChunkReader, Length};
-use polder_diag::Diagnostic;
+use tempfile::{NamedTempFile, TempPath};
 
-use crate::files::{Place, Remote, SourceFile, range, read_error};
-use crate::{IngestError, Result, codes};
+use crate::files::{Place, Remote, RemoteReader, SourceFile, range, read_error};
+use crate::{IngestError, Result};
 
 /// Fetched from the end of a remote file at once: most footers fit.
 const TAIL_BYTES: u64 = 64 * 1024;
@@ -35,17 +36,18 @@ impl ParquetBytes {
     pub fn open(file: &SourceFile) -> Result<Self> {
         match &file.place {
             Place::Here(path) => Ok(Self::Here(File::open(path).map_err(|e| read_error(file, &e))?)),
-            Place::Remote(remote) if remote.has_ranges() && !remote.is_of_unknown_size() => {
-                let mut fetched =
-                    Fetched { remote: Arc::clone(remote), size_bytes: file.size_bytes, parts: Vec::new() };
-                fetched.fetch(file.size_bytes.saturating_sub(TAIL_BYTES), file.size_bytes)?;
-                Ok(Self::Remote(fetched))
-            }
-            Place::Remote(_) => {
-                let message = format!("{} comes from a server that gives out whole files only", file.name);
-                let problem = Diagnostic::error(codes::WRONG_FORMAT, message);
-                Err(problem.hint("Parquet is read from its end: download the file, and name the copy").into())
-            }
+            Place::Remote(remote) => match remote.copy() {
+                Some(slot) => {
+                    let path = copy(file, remote, slot)?;
+                    Ok(Self::Here(File::open(path).map_err(|e| read_error(file, &e))?))
+                }
+                None => {
+                    let (remote, size_bytes) = (Arc::clone(remote), file.size_bytes);
+                    let mut fetched = Fetched { remote, size_bytes, parts: Vec::new() };
+                    fetched.fetch(size_bytes.saturating_sub(TAIL_BYTES), size_bytes)?;
+                    Ok(Self::Remote(fetched))
+                }
+            },
         }
     }
 
@@ -65,6 +67,17 @@ impl ParquetBytes {
         }
         Ok(self)
     }
+}
+
+/// The copy of a file that can only be had as a whole: made the first time, gone with the run.
+fn copy<'s>(file: &SourceFile, remote: &Arc<dyn Remote>, slot: &'s OnceLock<TempPath>) -> Result<&'s Path> {
+    if let Some(path) = slot.get() {
+        return Ok(path);
+    }
+    let failed = |e: io::Error| IngestError::permanent(format!("cannot keep a copy of {}: {e}", file.name));
+    let mut target = NamedTempFile::new().map_err(failed)?;
+    io::copy(&mut RemoteReader::open(remote, 0)?, &mut target).map_err(|e| read_error(file, &e))?;
+    Ok(slot.get_or_init(|| target.into_temp_path()))
 }
 
 impl Fetched {

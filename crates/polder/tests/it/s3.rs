@@ -389,6 +389,25 @@ fn parquet_is_read_from_a_bucket_in_few_requests() {
     assert!(seen.len() <= 8, "{seen:#?}");
 }
 
+/// Such a server cannot be asked for a file's end: a copy is made.
+#[test]
+fn parquet_is_read_from_a_web_server_that_knows_no_ranges() {
+    let Some(url) = moto() else { return };
+    let proxy = Proxy::before(&url);
+    let key = fresh("whole");
+    let project = Project::of(&[("polder.yaml", "name: test\nmemory_limit: 256MB\n")]);
+    let rows = "select value as id from generate_series(1, 50000)";
+    project.polder(&["sql", "--format", "parquet", "--output", "rows.parquet", rows]).ends_with(0);
+    put(&url, &format!("{key}.parquet"), &std::fs::read(project.path("rows.parquet")).unwrap());
+    let (_, _, host, bucket) = parts(&proxy.url);
+    project.write("sources/rows.yaml", &format!("files: http://me:me@{host}/{bucket}/{key}.parquet\n"));
+    proxy.fail(|_| Fault::Without("range"));
+    project.polder(&["run"]).ends_with(0);
+    assert_eq!(project.number("select sum(id) from bronze.rows"), 1_250_025_000);
+    assert!(proxy.seen().len() <= 3, "it is fetched once: {:?}", proxy.seen());
+    project.polder(&["run"]).ends_with(0).says("unchanged");
+}
+
 #[test]
 fn a_file_is_read_over_http_and_taken_up_where_it_broke() {
     let Some(url) = moto() else { return };

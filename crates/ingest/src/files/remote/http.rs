@@ -12,6 +12,7 @@ use reqwest::header::{
     ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderMap, HeaderName, IF_RANGE, LAST_MODIFIED, RANGE,
 };
 use reqwest::{Client, Response, StatusCode};
+use tempfile::TempPath;
 use url::Url;
 
 use super::super::find::{Place, SourceFile};
@@ -36,6 +37,8 @@ struct HttpFile {
     version: Option<Version>,
     /// The server gives out parts of it.
     has_ranges: bool,
+    /// Of a server that does not, once a copy was needed.
+    copy: Arc<OnceLock<TempPath>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,7 +93,7 @@ pub(super) async fn find(address: &str, span: &Span) -> Result<SourceFile> {
     let size_bytes = if has_ranges { size_of_range(headers) } else { number(headers) };
     let version = Version::of(headers);
     let modified_us = version.as_ref().map_or_else(now_us, |version| version_of(version.text()));
-    let file = HttpFile { url, name: Arc::clone(&name), size_bytes, version, has_ranges };
+    let file = HttpFile { url, name: Arc::clone(&name), size_bytes, version, has_ranges, copy: Arc::default() };
     let place = Place::Remote(Arc::new(file));
     Ok(SourceFile { place, name, size_bytes: size_bytes.unwrap_or_default(), modified_us })
 }
@@ -245,8 +248,8 @@ impl Remote for HttpFile {
         self.size_bytes.is_none()
     }
 
-    fn has_ranges(&self) -> bool {
-        self.has_ranges
+    fn copy(&self) -> Option<&OnceLock<TempPath>> {
+        (!self.has_ranges || self.size_bytes.is_none()).then_some(&*self.copy)
     }
 }
 

@@ -7,7 +7,7 @@ mod s3;
 
 use std::fmt;
 use std::io::{self, Read};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -15,6 +15,7 @@ use futures::StreamExt;
 use futures::stream::BoxStream;
 use polder_diag::Span;
 use polder_project::FileStream;
+use tempfile::TempPath;
 use tokio::runtime::Handle;
 
 pub use self::s3::s3_options;
@@ -35,9 +36,9 @@ pub trait Remote: fmt::Debug + Send + Sync {
         false
     }
 
-    /// Parts of it can be asked for.
-    fn has_ranges(&self) -> bool {
-        true
+    /// Where a copy is kept of a file that can only be had as a whole; `None`: parts of it can be asked for.
+    fn copy(&self) -> Option<&OnceLock<TempPath>> {
+        None
     }
 }
 
