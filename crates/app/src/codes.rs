@@ -28,3 +28,7 @@ pub const UNKNOWN_ROLE: &str = "R011";
 pub const SERVED: &str = "R020";
 /// The port that a door was told to listen at is taken, or may not be used.
 pub const PORT: &str = "R021";
+/// A pipeline that does not exist.
+pub const UNKNOWN_PIPELINE: &str = "R030";
+/// The due run of a pipeline was begun, or ended, by another server.
+pub const SLOT_TAKEN: &str = "R031";

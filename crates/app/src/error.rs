@@ -68,6 +68,9 @@ fn first_line(problems: &Problems) -> String {
 }
 
 impl AppError {
+    /// The exit code of what network, disk or a database did.
+    pub(crate) const ENVIRONMENT: u8 = 3;
+
     pub(crate) fn refused(code: &'static str, message: impl Into<String>) -> Self {
         Self::Refused(Box::new(Diagnostic::error(code, message)))
     }
@@ -85,7 +88,7 @@ impl AppError {
         match self {
             Self::Refused(_) | Self::Cancelled => 1,
             Self::Project(_) | Self::Statement(_) => 2,
-            Self::Environment(_) => 3,
+            Self::Environment(_) => Self::ENVIRONMENT,
             Self::Defect(_) => 70,
         }
     }

@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use polder_base::TableName;
+use polder_diag::Diagnostic;
+use polder_project::Project;
 use polder_run::Selection;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::app::Loaded;
+use crate::app::{Loaded, has_errors};
 use crate::blueprint::{Blueprint, Ground, selection_error};
 use crate::{App, AppError, Problems};
 
@@ -27,10 +29,36 @@ pub fn validate(
     let ground = Ground { vars: &values, existing: &BTreeMap::new(), full_refresh: false };
     let blueprint = Blueprint::of(&loaded.project, &ground);
     let mut problems = loaded.problems();
-    problems.diagnostics.extend(blueprint.diagnostics);
+    problems.diagnostics.extend(blueprint.diagnostics.iter().cloned());
+    if !has_errors(&problems.diagnostics) {
+        // Where a file is broken, what it would have made cannot be selected: that is no news.
+        problems.diagnostics.extend(wrong_selections(&loaded.project, &blueprint));
+    }
     let order = |d: &polder_diag::Diagnostic| d.label.as_ref().map(|l| (l.span.file.clone(), l.span.start));
     problems.diagnostics.sort_by_key(order);
     problems
+}
+
+/// What pipelines select that there is not, or in words that are no selection.
+fn wrong_selections(project: &Project, blueprint: &Blueprint) -> Vec<Diagnostic> {
+    let choose = |text: &String| {
+        let selection = Selection::parse(std::slice::from_ref(text), &[]).map_err(selection_error)?;
+        blueprint.select(&selection).map(|_| ())
+    };
+    let leave_out =
+        |text: &String| Selection::parse(&[], std::slice::from_ref(text)).map(|_| ()).map_err(selection_error);
+    let mut wrong = Vec::new();
+    for pipeline in &project.pipelines {
+        let chosen = pipeline.select.iter().zip(&pipeline.places.select).map(|(text, span)| (choose(text), span));
+        let left_out =
+            pipeline.exclude.iter().zip(&pipeline.places.exclude).map(|(text, span)| (leave_out(text), span));
+        for (result, span) in chosen.chain(left_out) {
+            if let Err(AppError::Refused(diagnostic)) = result {
+                wrong.push(diagnostic.at(span.clone(), ""));
+            }
+        }
+    }
+    wrong
 }
 
 /// The JSON schemas of the project's files, by kind.

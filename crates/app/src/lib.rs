@@ -24,6 +24,7 @@ mod query;
 mod rows;
 mod run;
 mod runs;
+mod schedule;
 mod server;
 mod tables;
 mod unpublished;
@@ -51,4 +52,5 @@ pub use server::{
     Address, Admission, Claim, Door, Entrance, Guest, Health, Measured, Metrics, NewToken, Outcome, Served, Server,
     ServerLog, ServerNote, Serving, ServingOptions, TokenRow, served,
 };
+pub use schedule::{PipelineRow, Scheduler, Sinks};
 pub use tables::{ColumnDetails, SnapshotDetails, TableDetails, TableRow};

@@ -60,6 +60,8 @@ pub enum Command {
     Run(Run),
     /// Publish a run that was held, for a reason.
     Accept(Accept),
+    /// List the pipelines: when they run, and how the last run ended.
+    Pipelines(Pipelines),
     /// Check the data as it is.
     Check(Check),
     /// Serve the project: PostgreSQL's protocol, HTTP, schedules. Ctrl-C ends it.
@@ -203,6 +205,13 @@ pub struct Run {
     #[arg(long, value_name = "RUN", num_args = 0..=1)]
     #[arg(conflicts_with_all = ["select", "exclude", "full_refresh", "at", "publish", "anew"])]
     pub resume: Option<Option<u64>>,
+    /// Run a pipeline now, with what its file says.
+    #[arg(
+        long,
+        value_name = "NAME",
+        conflicts_with_all = ["select", "exclude", "full_refresh", "at", "resume"]
+    )]
+    pub pipeline: Option<String>,
     #[command(flatten)]
     pub vars: Vars,
     /// `json` prints one event a line.
@@ -231,6 +240,12 @@ pub struct Accept {
     #[arg(long)]
     pub quarantine: bool,
     /// `json` prints one event a line.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub format: Format,
+}
+
+#[derive(Debug, Args)]
+pub struct Pipelines {
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub format: Format,
 }
@@ -545,7 +560,7 @@ pub struct GenerateShop {
 
 #[derive(Debug, Args)]
 pub struct Schema {
-    /// Which one: polder, source, model, checks or policies. Without it the names are listed.
+    /// Which one: polder, source, model, checks, policies or pipeline. Without it the names are listed.
     #[arg(value_name = "KIND")]
     pub kind: Option<String>,
     /// Write all of them into a folder.

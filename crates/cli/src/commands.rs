@@ -5,6 +5,7 @@ mod context;
 mod files;
 mod generate;
 mod history;
+mod pipelines;
 mod run;
 mod serve;
 mod show;
@@ -34,6 +35,7 @@ pub fn run(terminal: Terminal, global: &Global, command: &Command, doors: Vec<Ar
         Command::Compile(a) => files::compile(cx, a),
         Command::Run(a) => run::run(cx, a),
         Command::Accept(a) => run::accept(cx, a),
+        Command::Pipelines(a) => pipelines::pipelines(cx, a),
         Command::Check(a) => run::check(cx, a),
         Command::Up(a) => serve::up(cx, a, doors),
         Command::Runs(a) => watch::runs(cx, a),

@@ -13,13 +13,14 @@ use crate::common::OneOrMore;
 use crate::docs::{self, Description, ModelDocsYaml, Target};
 use crate::files::{Files, Kind, has_settings, is_of_policies, overlay, scan};
 use crate::names::{Tables, check_plain};
+use crate::pipeline::PipelineYaml;
 use crate::policy::PolicyYaml;
 use crate::references::{TableRef, check_policy_table};
 use crate::resource::{MacroFile, Project, TableChecks};
 use crate::settings::{self, PolderYaml};
 use crate::source::{self, BRONZE, SourceYaml};
 use crate::yaml::{At, Decode, Environment, Node, Problems, Value, parse, substitute};
-use crate::{check, codes, dotenv, model, policy};
+use crate::{check, codes, dotenv, model, pipeline, policy};
 
 /// How to load a project.
 pub struct Options<'a> {
@@ -138,6 +139,9 @@ impl Loader<'_> {
         }
         for (file, text) in of(Kind::Policies) {
             self.policies(file, text);
+        }
+        for (file, text) in of(Kind::Pipeline) {
+            self.pipeline(file, text);
         }
         let macros = of(Kind::Macros).map(|(path, text)| MacroFile { path: Arc::clone(path), text: Arc::clone(text) });
         self.project.macros = macros.collect();
@@ -326,6 +330,30 @@ impl Loader<'_> {
         for raw in raw.into_iter().flat_map(|r| r.0) {
             let policy = policy::resolve(raw, &mut Problems::new(file, &mut self.problems));
             self.project.policies.extend(policy);
+        }
+    }
+
+    fn pipeline(&mut self, file: &Arc<str>, text: &str) {
+        let name = source::name_of(file);
+        if let Some(found) = check_plain("pipeline", &name, &Span::file(file)) {
+            self.problems.push(found.hint("a pipeline has its file's name"));
+            return;
+        }
+        if let Some(other) = self.project.pipelines.iter().find(|p| p.name == *name) {
+            let diagnostic = Diagnostic::error(codes::DUPLICATE, format!("pipeline `{name}` is defined twice"));
+            let diagnostic = diagnostic.at(Span::file(file), "");
+            self.problems.push(diagnostic.related(Span::file(&other.span.file), "first definition"));
+            return;
+        }
+        if let Err(error) = parse(text)
+            && let Some(problem) = pipeline::unquoted_cron(file, text, error.span)
+        {
+            self.problems.push(problem);
+            return;
+        }
+        if let Some(raw) = self.read::<PipelineYaml>(file, text, |_, _| true) {
+            let pipeline = pipeline::resolve(&name, raw, &mut Problems::new(file, &mut self.problems));
+            self.project.pipelines.extend(pipeline);
         }
     }
 

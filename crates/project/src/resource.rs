@@ -9,6 +9,7 @@ use polder_base::TableName;
 use polder_diag::{Sources, Span};
 
 use crate::names::Tables;
+use crate::pipeline::schedule::Schedule;
 
 /// Everything that a project folder declares. Broken files are missing here and told in the diagnostics.
 #[derive(Debug, Clone, Default)]
@@ -23,6 +24,7 @@ pub struct Project {
     pub policies: Vec<Policy>,
     /// Something below `policies/` is not read or not understood: what it would hide is not known, so nobody may look.
     pub policies_broken: bool,
+    pub pipelines: Vec<Pipeline>,
     /// Jinja files with macros, `macros/**/*.sql`.
     pub macros: Vec<MacroFile>,
     /// The tables that sources and models define.
@@ -391,4 +393,96 @@ pub enum Mask {
     Partial,
     /// Any SQL expression over the table's columns.
     Expression(String),
+}
+
+/// What runs by itself, and when: one file below `pipelines/`.
+#[derive(Debug, Clone)]
+pub struct Pipeline {
+    pub name: String,
+    /// Selections as on the command line; none: everything.
+    pub select: Vec<String>,
+    pub exclude: Vec<String>,
+    pub schedule: Schedule,
+    /// The branch that it publishes to. Default `main`.
+    pub target: Option<String>,
+    /// What a failed check holds. Default: the whole run.
+    pub publish: Option<Publish>,
+    pub missed: Missed,
+    pub overlap: Overlap,
+    pub retries: Retries,
+    /// What an execution of a run may take; longer ones are cancelled.
+    pub timeout_seconds: Option<u64>,
+    /// Not scheduled: by hand only.
+    pub paused: bool,
+    pub notify: Vec<Notify>,
+    pub full_refresh: bool,
+    /// Values for `var('name')`; they win over those of `polder.yaml`.
+    pub vars: BTreeMap<String, serde_json::Value>,
+    pub span: Span,
+    pub places: PipelinePlaces,
+}
+
+/// Where the parts of a pipeline are written.
+#[derive(Debug, Clone, Default)]
+pub struct PipelinePlaces {
+    /// Of each selection.
+    pub select: Vec<Span>,
+    pub exclude: Vec<Span>,
+}
+
+/// What becomes of the times at which nothing served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Missed {
+    /// They are caught up by one run for all of them.
+    #[default]
+    Run,
+    /// The next time is waited for.
+    Skip,
+}
+
+/// What becomes of a time at which the run of an earlier one still goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Overlap {
+    #[default]
+    Skip,
+    /// One run follows at once, for all the times that came meanwhile.
+    Queue,
+}
+
+/// How often and when a run is taken up again that the environment made fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retries {
+    /// Further tries; 0: none.
+    pub times: u32,
+    /// Before the first of them; it doubles with each further one, and chance takes off up to half.
+    pub wait_seconds: u64,
+    /// The longest wait.
+    pub longest_seconds: u64,
+}
+
+impl Default for Retries {
+    fn default() -> Self {
+        Self { times: 0, wait_seconds: 60, longest_seconds: 1800 }
+    }
+}
+
+/// Who is told how a pipeline fares.
+#[derive(Clone)]
+pub struct Notify {
+    /// The address that gets a POST. It is a secret: whoever knows it can write there.
+    pub webhook: String,
+    /// Held, failed, timed out, given up.
+    pub failure: bool,
+    /// The first success after that.
+    pub recovery: bool,
+}
+
+impl std::fmt::Debug for Notify {
+    /// Without the address.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Notify")
+            .field("failure", &self.failure)
+            .field("recovery", &self.recovery)
+            .finish_non_exhaustive()
+    }
 }

@@ -5,6 +5,7 @@ use schemars::{JsonSchema, generate::SchemaSettings};
 use crate::check::ChecksYaml;
 use crate::common::OneOrMore;
 use crate::docs::ModelDocsYaml;
+use crate::pipeline::PipelineYaml;
 use crate::policy::PolicyYaml;
 use crate::settings::PolderYaml;
 use crate::source::SourceYaml;
@@ -17,6 +18,7 @@ pub fn schemas() -> Vec<(&'static str, serde_json::Value)> {
         ("model.schema.json", of::<ModelDocsYaml>("models/**/*.yml")),
         ("checks.schema.json", of::<OneOrMore<ChecksYaml>>("checks/*.yaml")),
         ("policies.schema.json", of::<OneOrMore<PolicyYaml>>("policies/**/*.yaml")),
+        ("pipeline.schema.json", of::<PipelineYaml>("pipelines/*.yaml")),
     ]
 }
 

@@ -7,6 +7,7 @@ mod event;
 mod executor;
 mod graph;
 mod journal;
+mod pipeline;
 mod record;
 mod schedule;
 mod selection;
@@ -19,5 +20,6 @@ pub use journal::{Journal, JournalError};
 pub use record::{
     Acceptance, CheckRecord, FailureKind, FingerprintRecord, HeldTable, RunRecord, StepFailure, StepRecord, TakenOver,
 };
+pub use pipeline::{ActiveSlot, Notice, NoticeKind, PipelineRecord, SlotOutcome, SlotStatus};
 pub use selection::{Candidate, Selection, SelectionError};
 pub use step::{Fingerprint, Output, Progress, Step, StepContext, StepError, StepKey, StepKind, StepReport};

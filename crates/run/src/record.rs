@@ -85,6 +85,12 @@ pub struct RunRecord {
     /// Who decided that it is published although it was held.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub accepted: Option<Acceptance>,
+    /// The pipeline that it is a run of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pipeline: Option<String>,
+    /// The time of its schedule that it is for; none where it was started by hand.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub due: Option<Timestamp>,
 }
 
 /// A table or view that stays on the run's branch.

@@ -33,7 +33,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app::Loaded;
 use crate::blueprint::{Blueprint, Ground, Work, selection_error};
-use crate::{App, AppError, codes, machine};
+use crate::{App, AppError, codes, machine, schedule};
 pub use accept::AcceptRequest;
 pub use events::LoggedEvent;
 pub(crate) use publish::scanned_by;
@@ -63,6 +63,10 @@ pub struct RunRequest {
     pub publish: Option<Publish>,
     /// Go on from nothing that an earlier run has read and not published: read from where the target stands.
     pub anew: bool,
+    /// The pipeline whose run this is.
+    pub pipeline: Option<String>,
+    /// The time of its schedule that it is for: only the one server that decided it begins a run for it.
+    pub due: Option<Timestamp>,
 }
 
 /// How a run went.
@@ -135,6 +139,8 @@ impl App {
         record.exclude.clone_from(&request.exclude);
         record.full_refresh = request.full_refresh;
         record.publish = request.publish.unwrap_or(record.publish);
+        record.pipeline.clone_from(&request.pipeline);
+        record.due = request.due;
         let begun = async {
             self.begin(&mut record, &graph).await?;
             if request.full_refresh || request.anew {
@@ -197,6 +203,8 @@ impl App {
             took_over: Vec::new(),
             superseded: Vec::new(),
             accepted: None,
+            pipeline: None,
+            due: None,
         }
     }
 
@@ -230,7 +238,13 @@ impl App {
         record.files = stored::store(self.catalog.state(), &self.loaded.project).await?;
         let expires = record.started + BRANCH_KEPT;
         self.catalog.create_branch(&record.branch, &CommitId(record.base.clone()), Some(expires)).await?;
-        self.put_record(record).await
+        let (Some(pipeline), Some(due)) = (&record.pipeline, record.due) else { return self.put_record(record).await };
+        let begun = schedule::records::begin(self.catalog.state(), record, pipeline, due).await;
+        if matches!(begun, Err(AppError::Refused(_))) {
+            // No run is known of, so nobody would look at its branch.
+            self.catalog.delete_ref(&record.branch).await?;
+        }
+        begun
     }
 
     /// Reserves the tables that a run writes. Those of a run whose process died are free.

@@ -35,6 +35,20 @@ impl App {
             Some(run) => run,
             None => self.newest_unpublished().await?,
         };
+        self.resume_if(run, |_| true, sink, cancel).await
+    }
+
+    /// As [`App::resume`], if the run is as it is wanted once nobody else works on it.
+    ///
+    /// # Errors
+    /// Also [`codes::SLOT_TAKEN`]: it is not.
+    pub(crate) async fn resume_if(
+        &self,
+        run: RunId,
+        is_wanted: impl Fn(&RunRecord) -> bool,
+        sink: Arc<dyn EventSink>,
+        cancel: &CancellationToken,
+    ) -> Result<RunSummary, AppError> {
         let record = self.known_run(run).await?;
         if record.status != RunStatus::Published || record.kind == RunKind::Check {
             self.refuse_closed(&record).await?;
@@ -49,6 +63,10 @@ impl App {
         if record.status == RunStatus::Published {
             lease.release().await;
             return self.already_published(record).await;
+        }
+        if !is_wanted(&record) {
+            lease.release().await;
+            return Err(AppError::refused(codes::SLOT_TAKEN, format!("run {run} was ended by another process")));
         }
         match self.prepare_resume(record).await {
             Ok(resumed) => self.go_on(resumed, sink, lease, lost, cancel).await,

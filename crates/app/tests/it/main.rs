@@ -9,6 +9,7 @@ mod hazards;
 mod held;
 mod history;
 mod incremental;
+mod pipelines;
 mod policies;
 mod publish;
 mod resume;

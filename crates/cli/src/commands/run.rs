@@ -19,9 +19,13 @@ pub fn run(cx: Context<'_>, arguments: &Run) -> Result<Exit, Failure> {
         let report = report(cx.terminal, arguments.format);
         let sink: Arc<dyn EventSink> = Arc::clone(&report) as _;
         let cancel = cancelled_by_signal(move |text| report.note(text))?;
-        let summary = match arguments.resume {
-            Some(run) => app.resume(run.map(RunId), sink, &cancel).await?,
-            None => {
+        let summary = match (arguments.resume, &arguments.pipeline) {
+            (Some(run), _) => app.resume(run.map(RunId), sink, &cancel).await?,
+            (None, Some(name)) => {
+                let (app, request) = app.for_pipeline(app.pipeline(name)?);
+                app.run(&request, sink, &cancel).await?
+            }
+            (None, None) => {
                 let request = RunRequest {
                     select: arguments.selection.select.clone(),
                     exclude: arguments.selection.exclude.clone(),

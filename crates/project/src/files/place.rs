@@ -12,17 +12,18 @@ pub(crate) enum Kind {
     Checks,
     SqlCheck,
     Policies,
+    Pipeline,
     Macros,
 }
 
 /// The file of settings, at the root.
 pub const SETTINGS: &str = "polder.yaml";
 /// Folders that are read.
-pub(crate) const FOLDERS: [&str; 5] = ["sources", "models", "checks", "policies", "macros"];
+pub(crate) const FOLDERS: [&str; 6] = ["sources", "models", "checks", "policies", "pipelines", "macros"];
 /// The folder of policies.
 const POLICIES: &str = "policies";
 /// Folders of the design that this version does not read.
-pub(crate) const LATER: [&str; 7] = ["pipelines", "streams", "dashboards", "alerts", "secrets", "seeds", "snapshots"];
+pub(crate) const LATER: [&str; 6] = ["streams", "dashboards", "alerts", "secrets", "seeds", "snapshots"];
 
 /// What a file is, or why it is not read: `Err(None)` where that is no mistake.
 pub(crate) fn kind_of(path: &str) -> Result<Kind, Option<String>> {
@@ -35,14 +36,15 @@ pub(crate) fn kind_of(path: &str) -> Result<Kind, Option<String>> {
     let yaml = matches!(ending, "yaml" | "yml");
     let Some((folder, _)) = path.split_once('/') else { return Err(stray_at_root(file, ending)) };
     match (folder, ending) {
-        ("sources", _) if yaml && depth > 1 => {
-            Err(Some("files of `sources/` lie directly in it, not in folders below".to_owned()))
+        ("sources" | "pipelines", _) if yaml && depth > 1 => {
+            Err(Some(format!("files of `{folder}/` lie directly in it, not in folders below")))
         }
         ("checks", _) if (yaml || ending == "sql") && depth > 1 => {
             Err(Some("files of `checks/` lie directly in it, not in folders below".to_owned()))
         }
         ("sources", _) if yaml => Ok(Kind::Source),
         (POLICIES, _) if yaml => Ok(Kind::Policies),
+        ("pipelines", _) if yaml => Ok(Kind::Pipeline),
         ("checks", _) if yaml => Ok(Kind::Checks),
         ("checks", "sql") => Ok(Kind::SqlCheck),
         ("models", "sql") => Ok(Kind::Model),
@@ -52,7 +54,7 @@ pub(crate) fn kind_of(path: &str) -> Result<Kind, Option<String>> {
         ("macros", _) if yaml => Err(None),
         _ if is_note(file, ending) => Err(None),
         ("models", "py") => Err(Some("models in Python are not run by this version of Polder".to_owned())),
-        ("sources" | "policies", _) => Err(Some(format!("`{folder}/` holds `.yaml` files"))),
+        ("sources" | "policies" | "pipelines", _) => Err(Some(format!("`{folder}/` holds `.yaml` files"))),
         ("checks", _) => Err(Some("`checks/` holds `.yaml` and `.sql` files".to_owned())),
         ("models", _) => Err(Some("`models/` holds `.sql` files, and `.yml` files beside them".to_owned())),
         ("macros", _) => Err(Some("`macros/` holds `.sql` files".to_owned())),
@@ -81,7 +83,7 @@ pub(crate) fn belongs(folder: &str, file: &str) -> bool {
     let ending = file.rsplit_once('.').map_or("", |(_, ending)| ending);
     match ending {
         "yaml" | "yml" => folder != "macros",
-        "sql" => !matches!(folder, "sources" | POLICIES),
+        "sql" => !matches!(folder, "sources" | "pipelines" | POLICIES),
         "csv" => LATER.contains(&folder),
         _ => false,
     }
@@ -140,6 +142,7 @@ mod tests {
             ("checks/a.sql", Kind::SqlCheck),
             ("macros/x/y.sql", Kind::Macros),
             ("policies/hr/pay.yaml", Kind::Policies),
+            ("pipelines/nightly.yaml", Kind::Pipeline),
         ] {
             assert_eq!(kind_of(path), Ok(kind), "{path}");
         }
@@ -152,6 +155,7 @@ mod tests {
             "source.yaml",
             "sources.yaml",
             "sources/a/b.yaml",
+            "pipelines/a/b.yaml",
             "sources/a.yaml.txt",
             "models/x.py",
             "checks/x.json",

@@ -496,3 +496,53 @@ error[P013]: `orders` could be `gold.orders` and `silver.orders`
 ";
     assert_eq!(folder.problems(), want);
 }
+
+#[test]
+fn mistakes_of_a_pipeline_are_told_at_once() {
+    let folder = Folder::new(&[(
+        "pipelines/nightly.yaml",
+        "cron: 0 25 * * *\ntime_zone: europe/amsterdam\nmised: run\noverlap: allow\nretries: { times: 500, wait: 1x }\n\
+         timeout: 0s\nnotify:\n  - webhook: chat\n    on: [failed]\n",
+    )]);
+    let (project, found) = folder.load();
+    assert!(project.pipelines.is_empty());
+    let told: Vec<String> = found.iter().map(|d| format!("{d} {}", d.hints.join(", ")).trim().to_owned()).collect();
+    assert_eq!(
+        told,
+        [
+            "error[P005]: `0 25 * * *` is no cron schedule: number out of bounds \
+             minute, hour, day of the month, month, day of the week: `0 6 * * 1-5` is 06:00 from Monday to Friday",
+            "error[P005]: there is no time zone `europe/amsterdam` did you mean `Europe/Amsterdam`?",
+            "error[P003]: unknown key `mised` did you mean `missed`?",
+            "error[P005]: `overlap` takes `skip` or `queue`, not `allow`",
+            "error[P005]: `retries.times` is 100 at most",
+            "error[P005]: `1x` is no duration: write `90s`, `15m` or `2h`",
+            "error[P005]: `timeout` is longer than no time at all",
+            "error[P005]: a webhook is an address that begins with `https://` or `http://`",
+            "error[P005]: `notify.on` takes `failure` or `recovery`, not `failed`",
+        ]
+    );
+}
+
+#[test]
+fn a_pipeline_needs_one_schedule() {
+    let told = |text: &str| -> String {
+        let (_, problems) = Folder::new(&[("pipelines/p.yaml", text)]).load();
+        problems.into_iter().map(|d| format!("{d} ({})", d.hints.join(", "))).collect::<Vec<_>>().join("\n")
+    };
+    assert!(told("run: all\n").starts_with("error[P015]: nothing says when this pipeline runs ("));
+    assert!(told("every: 1h\ncron: '@daily'\n").starts_with("error[P015]: `cron` and `every` both say when it runs"));
+    assert!(told("every: 1h\ntime_zone: UTC\n").starts_with("error[P015]: `every` counts in all time zones alike"));
+    assert!(told("every: 5s\n").starts_with("error[P005]: `every` is 10 seconds at least"));
+    assert_eq!(
+        told("run: a\ncron: */15 * * * *\n"),
+        "error[P002]: text that begins with `*` wants quotes (cron: '*/15 * * * *')"
+    );
+    // An address that lacks its variable is told once.
+    assert_eq!(told("every: 1h\nnotify: [{ webhook: '${env:HOOK}' }]\n").lines().count(), 1);
+    assert!(
+        Folder::new(&[("pipelines/Nightly.yaml", "every: 1h\n")])
+            .problems()
+            .contains("cannot be the name of a pipeline")
+    );
+}

@@ -339,3 +339,27 @@ fn storage_is_of_the_environment_and_of_the_source() {
     assert_eq!(far.settings.warehouse.as_deref(), Some("s3://lake/shop"));
     assert_eq!((far.settings.s3.region.as_deref(), far.settings.s3.endpoint.as_deref()), (Some("eu-west-1"), None));
 }
+
+#[test]
+fn a_pipeline_with_all_keys() {
+    let mut folder = Folder::new(&[(
+        "pipelines/nightly.yaml",
+        "run: [+gold.*]\nexclude: tag:slow\ncron: 0  6 * * 1-5\ntime_zone: Europe/Amsterdam\nref: staging\npublish: healthy\n\
+         missed: skip\noverlap: queue\nretries: { times: 3, longest: 10m }\ntimeout: 2h\npaused: true\nfull_refresh: true\n\
+         vars: { days: 3 }\nnotify:\n  - webhook: ${env:HOOK}\n    on: failure\n",
+    )]);
+    folder.variables.insert("HOOK".to_owned(), "https://chat/s3cret".to_owned());
+    let project = folder.project();
+    let pipeline = &project.pipelines[0];
+    assert_eq!((pipeline.name.as_str(), pipeline.schedule.words().as_str()), ("nightly", "0 6 * * 1-5"));
+    assert_eq!(pipeline.schedule.time_zone(), Some("Europe/Amsterdam"));
+    assert_eq!((&*pipeline.select, &*pipeline.exclude), (&["+gold.*".to_owned()][..], &["tag:slow".to_owned()][..]));
+    assert_eq!((pipeline.target.as_deref(), pipeline.publish), (Some("staging"), Some(Publish::Healthy)));
+    assert_eq!((pipeline.missed, pipeline.overlap), (Missed::Skip, Overlap::Queue));
+    assert_eq!(pipeline.retries, Retries { times: 3, wait_seconds: 60, longest_seconds: 600 });
+    assert_eq!((pipeline.timeout_seconds, pipeline.paused, pipeline.full_refresh), (Some(7200), true, true));
+    assert_eq!(pipeline.vars["days"], 3);
+    let hook = &pipeline.notify[0];
+    assert_eq!((hook.webhook.as_str(), hook.failure, hook.recovery), ("https://chat/s3cret", true, false));
+    assert!(!format!("{project:?}").contains("s3cret"), "addresses are secrets");
+}

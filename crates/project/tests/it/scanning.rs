@@ -132,7 +132,8 @@ fn files_in_the_wrong_place_are_told() {
         ("sources/deep/x.yaml", ""),
         ("sources/x.json", ""),
         ("models/x.py", ""),
-        ("pipelines/p.yaml", ""),
+        ("streams/s.sql", ""),
+        ("pipelines/deep/p.yaml", ""),
         ("notebooks/n.sql", ""),
         ("docker-compose.yaml", ""),
     ]);
@@ -142,10 +143,11 @@ fn files_in_the_wrong_place_are_told() {
             "warning[P014]: `daily.sql` is not read",
             "warning[P014]: folder `model/` is not read",
             "warning[P014]: `models/x.py` is not read",
-            "warning[P018]: folder `pipelines/` is not read",
+            "warning[P014]: `pipelines/deep/p.yaml` is not read",
             "warning[P014]: `polder.yml` is not read",
             "warning[P014]: `sources/deep/x.yaml` is not read",
             "warning[P014]: `sources/x.json` is not read",
+            "warning[P018]: folder `streams/` is not read",
         ]
     );
 }

@@ -38,6 +38,7 @@ enum Kind {
     Runs,
     Steps,
     Checks,
+    Pipelines,
     Commits,
     Refs,
     Tables,
@@ -49,10 +50,11 @@ enum Kind {
     InformationColumns,
 }
 
-const TABLES: [(&str, &str, Kind); 12] = [
+const TABLES: [(&str, &str, Kind); 13] = [
     (SYSTEM, "runs", Kind::Runs),
     (SYSTEM, "steps", Kind::Steps),
     (SYSTEM, "checks", Kind::Checks),
+    (SYSTEM, "pipelines", Kind::Pipelines),
     (SYSTEM, "commits", Kind::Commits),
     (SYSTEM, "refs", Kind::Refs),
     (SYSTEM, "tables", Kind::Tables),
@@ -140,6 +142,7 @@ impl Kind {
             Self::Runs => records::runs(&[], polder_base::Timestamp::default()),
             Self::Steps => records::steps(&[]),
             Self::Checks => records::checks(&[]),
+            Self::Pipelines => records::pipelines(&[]),
             Self::Commits => lake::commits(&[]),
             Self::Refs => lake::refs(&[]),
             Self::Tables => lake::tables(&[]),
@@ -158,6 +161,7 @@ impl Kind {
             Self::Runs => records::runs(&reader.read_runs(wanted).await?, reader.catalog().system().now()),
             Self::Steps => records::steps(&reader.read_steps(wanted).await?),
             Self::Checks => records::checks(&reader.read_checks(wanted).await?),
+            Self::Pipelines => records::pipelines(&reader.read_pipelines().await?),
             Self::Commits => lake::commits(&reader.read_commits(wanted).await?),
             Self::Refs => lake::refs(&reader.catalog().refs().await?),
             Self::Tables => lake::tables(&reader.read_tables(wanted).await?),

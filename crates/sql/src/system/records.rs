@@ -1,9 +1,9 @@
-//! Records of runs: `system.runs`, `system.steps`, `system.checks`.
+//! Records of runs: `system.runs`, `system.steps`, `system.checks`, `system.pipelines`.
 
 use datafusion::arrow::array::RecordBatch;
 use datafusion::common::Result as DfResult;
 use polder_base::{RunId, TableName, Timestamp};
-use polder_run::{CheckRecord, RunRecord, StepRecord};
+use polder_run::{CheckRecord, PipelineRecord, RunRecord, StepRecord};
 use polder_store::{Space, StoreError};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -52,6 +52,12 @@ impl Reader {
         let prefix = wanted.run.map_or_else(String::new, |run| StepRecord::prefix(RunId(run)));
         let records: Vec<CheckRecord> = self.records(Space::Checks, &prefix).await?;
         Ok(self.told(records, |record| &record.table))
+    }
+
+    pub(super) async fn read_pipelines(&self) -> Result<Vec<Told<PipelineRecord>>> {
+        let records: Vec<PipelineRecord> = self.records(Space::Pipelines, "").await?;
+        let unbound = !self.is_bound();
+        Ok(records.into_iter().map(|record| Told { record, open: true, unbound }).collect())
     }
 
     /// The records that the principal may know of, by the name of what they are about: a table, or a query, which may
@@ -120,6 +126,8 @@ pub(super) fn runs(rows: &[Told<RunRecord>], now: Timestamp) -> DfResult<RecordB
         .text("held", |r| r.free(|r| joined(r.held.iter().map(|held| held.table.as_str()))))
         .text("took_over_from", |r| joined(r.record.took_over.iter().map(|t| t.run.to_string())))
         .text("superseded_by", |r| joined(r.record.superseded.iter().map(ToString::to_string)))
+        .text("pipeline", |r| r.record.pipeline.as_deref())
+        .time("due", |r| r.record.due)
         .batch()
 }
 
@@ -177,5 +185,22 @@ pub(super) fn checks(rows: &[Told<CheckRecord>]) -> DfResult<RecordBatch> {
         .count("line", |c| Some(u64::from(c.record.line)))
         .time("at", |c| Some(c.record.at))
         .boolean("accepted", |c| Some(c.record.accepted))
+        .batch()
+}
+
+/// Pipelines as the scheduler last left them.
+pub(super) fn pipelines(rows: &[Told<PipelineRecord>]) -> DfResult<RecordBatch> {
+    Columns::of(rows)
+        .text("name", |p| Some(p.record.pipeline.as_str()))
+        .text("schedule", |p| Some(p.record.schedule.as_str()))
+        .text("time_zone", |p| p.record.time_zone.as_deref())
+        .boolean("paused", |p| Some(p.record.paused))
+        .text("status", |p| p.record.status())
+        .time("next", |p| p.record.next)
+        .time("last_due", |p| p.record.last_due())
+        .count("last_run", |p| p.record.last_run().map(|run| run.0))
+        .text("reason", |p| p.free(|p| p.reason().map(str::to_owned)))
+        .time("failing_since", |p| p.record.failing_since)
+        .time("skipped", |p| p.record.skipped)
         .batch()
 }

@@ -40,6 +40,8 @@ fn run(id: u64, status: RunStatus) -> RunRecord {
         took_over: Vec::new(),
         superseded: Vec::new(),
         accepted: None,
+        pipeline: None,
+        due: None,
     }
 }
 

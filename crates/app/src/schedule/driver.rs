@@ -1,0 +1,382 @@
+//! Does what [`super::plan`] says, tick by tick.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt;
+use polder_base::{RunId, Timestamp};
+use polder_project::Pipeline;
+use polder_run::{ActiveSlot, PipelineRecord, SlotStatus};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::ground::{Came, Declared, Found, Ground};
+use super::plan::{self, Ending, Next};
+use super::{notices, records};
+use crate::AppError;
+
+/// Time that passes between two ticks at most. More of it was slept away by the machine, and no run went on meanwhile.
+const LONGEST_TICK: Duration = Duration::from_secs(10);
+/// Changes of one record in a tick: new schedule, slot decided, waiting slot started.
+const MOST_CHANGES: usize = 4;
+/// Notices that are sent at once.
+const MOST_SENDING: usize = 8;
+/// What runs get to end by themselves when the server stops. Those that take longer look as after a crash.
+const GRACE: Duration = Duration::from_secs(8);
+
+/// Executes due runs, and sends notices.
+pub(super) struct Driver<G: Ground> {
+    ground: Arc<G>,
+    tasks: JoinSet<Done>,
+    /// What this process executes, by pipeline.
+    running: BTreeMap<String, Local>,
+    /// Executions that ended and whose record is not kept yet.
+    ended: Vec<Done>,
+    senders: JoinSet<Sent>,
+    /// Notices on their way: pipeline and id.
+    sending: BTreeSet<(String, String)>,
+    last_tick: Option<Timestamp>,
+    /// Nothing is declared, and nothing is left of what was.
+    idle: bool,
+}
+
+/// An execution in this process.
+struct Local {
+    pipeline: Pipeline,
+    cancel: CancellationToken,
+    ran: Duration,
+    timed_out: bool,
+}
+
+/// An execution that ended.
+struct Done {
+    pipeline: String,
+    due: Timestamp,
+    came: Came,
+}
+
+struct Sent {
+    pipeline: String,
+    id: String,
+    result: Result<(), String>,
+}
+
+/// What is executed for a slot.
+enum Execute {
+    Begin,
+    Resume(RunId),
+}
+
+impl<G: Ground> Driver<G> {
+    pub(super) fn new(ground: Arc<G>) -> Self {
+        Self {
+            ground,
+            tasks: JoinSet::new(),
+            running: BTreeMap::new(),
+            ended: Vec::new(),
+            senders: JoinSet::new(),
+            sending: BTreeSet::new(),
+            last_tick: None,
+            idle: false,
+        }
+    }
+
+    /// Takes note of what ended, and does what is due. What goes wrong with one pipeline is told, and tried again at the
+    /// next tick.
+    pub(super) async fn tick(&mut self) {
+        self.collect().await;
+        let now = self.ground.system().now();
+        let passed = self.last_tick.map_or(Duration::ZERO, |last| now.since(last)).min(LONGEST_TICK);
+        self.last_tick = Some(now);
+        self.end_what_takes_too_long(passed).await;
+        let declared = self.ground.declared();
+        if declared.pipelines.is_empty() && self.running.is_empty() && self.idle {
+            return;
+        }
+        let records = match records::read_all(&self.ground.state()).await {
+            Ok(records) => records,
+            Err(error) => return tracing::warn!(%error, "the records of pipelines cannot be read"),
+        };
+        self.idle = declared.pipelines.is_empty() && declared.complete;
+        for pipeline in &declared.pipelines {
+            if let Err(error) = self.serve(pipeline, records.get(&pipeline.name).cloned()).await {
+                tracing::warn!(pipeline = pipeline.name, %error, "the scheduler cannot go on");
+            }
+        }
+        self.send(&declared, &records, now);
+        self.forget(&declared, &records).await;
+    }
+
+    /// Does what a pipeline needs.
+    async fn serve(&mut self, pipeline: &Pipeline, mut record: Option<PipelineRecord>) -> Result<(), AppError> {
+        let state = self.ground.state();
+        for _ in 0..MOST_CHANGES {
+            let now = self.ground.system().now();
+            let next = plan::next(pipeline, record.as_ref(), now);
+            match next {
+                Next::Keep(changed) => {
+                    if !records::replace(&state, record.as_ref(), &changed).await? {
+                        // Another server was faster: the next tick sees what it did.
+                        return Ok(());
+                    }
+                    tell(record.as_ref(), &changed);
+                    record = Some(*changed);
+                }
+                Next::Nothing => return Ok(()),
+                _ if self.running.contains_key(&pipeline.name) => return Ok(()),
+                Next::Begin(due) => return Ok(self.execute(pipeline, due, Execute::Begin)),
+                Next::Look(run) => return self.look(pipeline, record.as_ref(), run).await,
+            }
+        }
+        Ok(())
+    }
+
+    /// Finds out what became of a run that nobody here executes. Whatever was known of it, somebody else may have gone on
+    /// with it since: another server, or a person.
+    async fn look(&mut self, pipeline: &Pipeline, record: Option<&PipelineRecord>, run: RunId) -> Result<(), AppError> {
+        let Some(active) = record.and_then(|record| record.active.as_ref()) else { return Ok(()) };
+        let ending = match self.ground.look(run).await? {
+            Found::Executed => return Ok(()),
+            Found::Interrupted if active.timed_out => {
+                Ending { run: Some(run), status: SlotStatus::Cancelled, reason: None, may_pass: false }
+            }
+            Found::Interrupted => {
+                tracing::info!(pipeline = pipeline.name, %run, "goes on with a run that was interrupted");
+                return Ok(self.execute(pipeline, active.due, Execute::Resume(run)));
+            }
+            Found::Ended(ending) => ending,
+        };
+        let is_stopped = ending.status == SlotStatus::Cancelled && active.interrupted && !active.timed_out;
+        let is_tried_again = ending.may_pass && active.next_try.is_some();
+        match is_stopped || is_tried_again {
+            true => Ok(self.execute(pipeline, active.due, Execute::Resume(run))),
+            false => self.settle(pipeline, active.due, ending).await,
+        }
+    }
+
+    fn execute(&mut self, pipeline: &Pipeline, due: Timestamp, what: Execute) {
+        let cancel = CancellationToken::new();
+        let local = Local { pipeline: pipeline.clone(), cancel: cancel.clone(), ran: Duration::ZERO, timed_out: false };
+        self.running.insert(pipeline.name.clone(), local);
+        let (ground, pipeline) = (Arc::clone(&self.ground), pipeline.clone());
+        self.tasks.spawn(async move {
+            let work = async {
+                match what {
+                    Execute::Begin => ground.begin(&pipeline, due, &cancel).await,
+                    Execute::Resume(run) => ground.resume(&pipeline, run, &cancel).await,
+                }
+            };
+            // A defect ends this run, and nothing else.
+            let came = AssertUnwindSafe(work).catch_unwind().await.unwrap_or_else(|panic| Came::Ended(defect(&*panic)));
+            Done { pipeline: pipeline.name, due, came }
+        });
+    }
+
+    /// Takes note of executions and notices that ended.
+    async fn collect(&mut self) {
+        while let Some(joined) = self.tasks.try_join_next() {
+            self.ended.extend(joined.ok());
+        }
+        self.settle_ended().await;
+        while let Some(joined) = self.senders.try_join_next() {
+            if let Ok(sent) = joined {
+                self.note_sent(sent).await;
+            }
+        }
+    }
+
+    async fn settle_ended(&mut self) {
+        for done in std::mem::take(&mut self.ended) {
+            if let Err(error) = self.note(&done).await {
+                // It is kept until it can be noted.
+                tracing::warn!(pipeline = done.pipeline, %error, "how a run ended was not kept");
+                self.ended.push(done);
+            } else {
+                self.running.remove(&done.pipeline);
+            }
+        }
+    }
+
+    async fn note(&self, done: &Done) -> Result<(), AppError> {
+        let Some(local) = self.running.get(&done.pipeline) else { return Ok(()) };
+        match &done.came {
+            Came::Ended(ending) => self.settle(&local.pipeline, done.due, ending.clone()).await,
+            Came::Taken => Ok(()),
+            Came::Busy(reason) => {
+                let now = self.ground.system().now();
+                tracing::info!(pipeline = done.pipeline, reason, "waits");
+                self.update(&done.pipeline, done.due, |record, _| plan::busy(record, reason.clone(), now)).await
+            }
+        }
+    }
+
+    /// Records how an execution of a slot ended.
+    async fn settle(&self, pipeline: &Pipeline, due: Timestamp, ending: Ending) -> Result<(), AppError> {
+        let system = self.ground.system();
+        let (now, chance) = (system.now(), system.random());
+        self.update(&pipeline.name, due, |record, active| {
+            let ending = match ending.status {
+                SlotStatus::Cancelled if active.timed_out => timed_out(pipeline, &ending),
+                _ => ending.clone(),
+            };
+            tracing::info!(pipeline = pipeline.name, run = ?ending.run, status = ending.status.as_str(), "ended");
+            plan::settled(pipeline, record, ending, now, chance)
+        })
+        .await
+    }
+
+    /// Changes the record of a pipeline as long as this slot is active: what another server settled stays so.
+    async fn update(
+        &self,
+        pipeline: &str,
+        due: Timestamp,
+        mut change: impl FnMut(&PipelineRecord, &ActiveSlot) -> PipelineRecord,
+    ) -> Result<(), AppError> {
+        records::update(&self.ground.state(), pipeline, |record| {
+            let active = record.active.as_ref().filter(|active| active.due == due)?;
+            Some(change(record, active))
+        })
+        .await
+    }
+
+    async fn end_what_takes_too_long(&mut self, passed: Duration) {
+        let state = self.ground.state();
+        for (name, local) in &mut self.running {
+            local.ran += passed;
+            let limit = local.pipeline.timeout_seconds.map(Duration::from_secs);
+            if local.timed_out || limit.is_none_or(|limit| local.ran < limit) {
+                continue;
+            }
+            // Before it ends, it is recorded why: a crash between the two must not make it a person's doing.
+            if let Err(error) =
+                records::update(&state, name, |record| mark(record, |active| active.timed_out = true)).await
+            {
+                tracing::warn!(pipeline = name, %error, "a run that takes too long cannot be ended yet");
+                continue;
+            }
+            local.timed_out = true;
+            local.cancel.cancel();
+        }
+    }
+
+    /// Sends the notices that are due, each in a task of its own.
+    fn send(&mut self, declared: &Declared, records: &BTreeMap<String, PipelineRecord>, now: Timestamp) {
+        for pipeline in &declared.pipelines {
+            let Some(record) = records.get(&pipeline.name) else { continue };
+            for notice in record.notices.iter().filter(|notice| notices::is_due(notice, now)) {
+                let key = (pipeline.name.clone(), notice.id.clone());
+                if self.senders.len() >= MOST_SENDING || !self.sending.insert(key.clone()) {
+                    continue;
+                }
+                let hook = pipeline.notify.iter().find(|hook| plan::hook_name(hook) == notice.hook);
+                let address = hook.map(|hook| hook.webhook.clone());
+                let body = notices::body(&declared.project, &pipeline.name, notice);
+                let ground = Arc::clone(&self.ground);
+                self.senders.spawn(async move {
+                    let result = match address {
+                        Some(address) => ground.send(&address, body).await,
+                        // Nobody wants it any more.
+                        None => Ok(()),
+                    };
+                    Sent { pipeline: key.0, id: key.1, result }
+                });
+            }
+        }
+    }
+
+    async fn note_sent(&mut self, sent: Sent) {
+        let now = self.ground.system().now();
+        let state = self.ground.state();
+        let noted = records::update(&state, &sent.pipeline, |record| {
+            if let Err(reason) = &sent.result
+                && let Some(notice) = record.notices.iter().find(|notice| notice.id == sent.id)
+            {
+                let given_up = notices::is_given_up(notice, now);
+                let what =
+                    if given_up { "a webhook was not told, and is given up" } else { "a webhook was not told yet" };
+                tracing::warn!(pipeline = sent.pipeline, reason, tries = notice.tries + 1, "{what}");
+            }
+            notices::sent(record, &sent.id, sent.result.is_ok(), now)
+        });
+        if let Err(error) = noted.await {
+            // It is sent once more, then.
+            tracing::warn!(pipeline = sent.pipeline, %error, "what a webhook was told was not kept");
+        }
+        self.sending.remove(&(sent.pipeline, sent.id));
+    }
+
+    /// Forgets pipelines that no file declares any more.
+    async fn forget(&mut self, declared: &Declared, records: &BTreeMap<String, PipelineRecord>) {
+        if !declared.complete {
+            return;
+        }
+        let names: BTreeSet<&str> = declared.pipelines.iter().map(|pipeline| pipeline.name.as_str()).collect();
+        for record in records.values().filter(|record| !names.contains(record.pipeline.as_str())) {
+            if self.running.contains_key(&record.pipeline) {
+                continue;
+            }
+            if let Err(error) = records::remove(&self.ground.state(), record).await {
+                tracing::warn!(pipeline = record.pipeline, %error, "a pipeline was not forgotten");
+            }
+        }
+    }
+
+    /// Ends what is being executed, so that the next server goes on with it.
+    pub(super) async fn stop(mut self) {
+        let state = self.ground.state();
+        for (name, local) in &self.running {
+            if let Err(error) =
+                records::update(&state, name, |record| mark(record, |active| active.interrupted = true)).await
+            {
+                tracing::warn!(pipeline = name, %error, "that a run was interrupted was not kept");
+            }
+            local.cancel.cancel();
+        }
+        let end = async {
+            while let Some(joined) = self.tasks.join_next().await {
+                let Ok(done) = joined else { continue };
+                let timed_out = self.running.get(&done.pipeline).is_some_and(|local| local.timed_out);
+                let is_ours = matches!(&done.came, Came::Ended(ending) if ending.status == SlotStatus::Cancelled);
+                if !is_ours || timed_out {
+                    self.ended.push(done);
+                }
+            }
+        };
+        let _ = tokio::time::timeout(GRACE, end).await;
+        self.settle_ended().await;
+    }
+}
+
+fn mark(record: &PipelineRecord, change: impl Fn(&mut ActiveSlot)) -> Option<PipelineRecord> {
+    let mut record = record.clone();
+    change(record.active.as_mut()?);
+    Some(record)
+}
+
+fn timed_out(pipeline: &Pipeline, ending: &Ending) -> Ending {
+    let limit = pipeline.timeout_seconds.map(|seconds| format!(" of {seconds}s")).unwrap_or_default();
+    let reason = Some(format!("cancelled at its timeout{limit}"));
+    Ending { status: SlotStatus::TimedOut, reason, may_pass: false, ..ending.clone() }
+}
+
+fn defect(panic: &(dyn std::any::Any + Send)) -> Ending {
+    let message = panic.downcast_ref::<&str>().map(|s| (*s).to_owned());
+    let message = message.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+    let reason = Some(format!("this is a defect of Polder: {message}"));
+    Ending { run: None, status: SlotStatus::Failed, reason, may_pass: false }
+}
+
+/// Tells the log what was decided.
+fn tell(before: Option<&PipelineRecord>, after: &PipelineRecord) {
+    let pipeline = &after.pipeline;
+    if before.and_then(|before| before.skipped) != after.skipped
+        && let Some(slot) = after.skipped
+    {
+        tracing::info!(pipeline, due = %slot, "skipped");
+    }
+    if let Some(active) = after.active.as_ref().filter(|_| before.is_none_or(|before| before.active.is_none())) {
+        tracing::info!(pipeline, due = %active.due, "due");
+    }
+}

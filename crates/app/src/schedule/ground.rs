@@ -1,0 +1,170 @@
+//! What the scheduler stands on: projects, runs and webhooks; the real ones, and simulated ones in tests.
+
+use std::sync::Arc;
+
+use polder_base::{RunId, Timestamp};
+use polder_project::Pipeline;
+use polder_run::{EventSink, FailureKind, RunRecord, RunStatus, SlotStatus, StepRecord};
+use polder_store::State;
+use polder_system::System;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::notices::Sender;
+use super::plan::Ending;
+use crate::app::has_errors;
+use crate::run::journal::{run_record, steps_of};
+use crate::{App, AppError, RunSummary, codes};
+
+/// What came of an attempt to execute a run.
+#[derive(Debug)]
+pub(super) enum Came {
+    Ended(Ending),
+    /// Another run writes its tables, or is it.
+    Busy(String),
+    /// Another server has begun the slot.
+    Taken,
+}
+
+/// How a run fares that nobody here executes.
+#[derive(Debug)]
+pub(super) enum Found {
+    /// Another process executes it.
+    Executed,
+    /// Its process is dead.
+    Interrupted,
+    Ended(Ending),
+}
+
+/// The pipelines of a project.
+pub(super) struct Declared {
+    /// The project's name.
+    pub(super) project: String,
+    pub(super) pipelines: Vec<Pipeline>,
+    /// Nothing is missing: the project has no mistakes.
+    pub(super) complete: bool,
+}
+
+/// What the scheduler stands on.
+#[async_trait::async_trait]
+pub(super) trait Ground: Send + Sync + 'static {
+    fn state(&self) -> Arc<dyn State>;
+    fn system(&self) -> Arc<dyn System>;
+    /// As the files are now.
+    fn declared(&self) -> Declared;
+    /// Begins the run of a slot, and executes it.
+    async fn begin(&self, pipeline: &Pipeline, due: Timestamp, cancel: &CancellationToken) -> Came;
+    /// Goes on with the run of a slot.
+    async fn resume(&self, pipeline: &Pipeline, run: RunId, cancel: &CancellationToken) -> Came;
+    async fn look(&self, run: RunId) -> Result<Found, AppError>;
+    /// Posts a JSON body. The error says why it was not taken, without the address.
+    async fn send(&self, address: &str, body: Vec<u8>) -> Result<(), String>;
+}
+
+/// Gives the sink that hears of the runs of a pipeline.
+pub type Sinks = Arc<dyn Fn(&str) -> Arc<dyn EventSink> + Send + Sync>;
+
+/// The newest app that a server has.
+pub(super) struct OfApp {
+    pub(super) apps: watch::Receiver<Arc<App>>,
+    pub(super) sinks: Sinks,
+    pub(super) sender: Sender,
+}
+
+impl OfApp {
+    fn app(&self) -> Arc<App> {
+        Arc::clone(&self.apps.borrow())
+    }
+}
+
+#[async_trait::async_trait]
+impl Ground for OfApp {
+    fn state(&self) -> Arc<dyn State> {
+        Arc::clone(self.app().catalog.state())
+    }
+
+    fn system(&self) -> Arc<dyn System> {
+        Arc::clone(self.app().system())
+    }
+
+    fn declared(&self) -> Declared {
+        let app = self.app();
+        let project = app.project();
+        Declared {
+            project: project.name.clone(),
+            pipelines: project.pipelines.clone(),
+            complete: !has_errors(&app.loaded.diagnostics),
+        }
+    }
+
+    async fn begin(&self, pipeline: &Pipeline, due: Timestamp, cancel: &CancellationToken) -> Came {
+        let (app, mut request) = self.app().for_pipeline(pipeline);
+        request.due = Some(due);
+        came(None, app.run(&request, (self.sinks)(&pipeline.name), cancel).await)
+    }
+
+    async fn resume(&self, pipeline: &Pipeline, run: RunId, cancel: &CancellationToken) -> Came {
+        // One that was held meanwhile waits for a person.
+        let is_wanted = |record: &RunRecord| record.status != RunStatus::Held;
+        came(Some(run), self.app().resume_if(run, is_wanted, (self.sinks)(&pipeline.name), cancel).await)
+    }
+
+    async fn look(&self, run: RunId) -> Result<Found, AppError> {
+        let app = self.app();
+        let state = app.catalog.state();
+        // In this order: how a run ended is kept before its process lets go of it.
+        let is_executed = app.is_executed(run).await?;
+        let Some(record) = run_record(state, run).await? else {
+            let reason = Some(format!("the record of run {run} is gone"));
+            return Ok(Found::Ended(Ending { run: Some(run), status: SlotStatus::Failed, reason, may_pass: false }));
+        };
+        if record.status != RunStatus::Running {
+            return Ok(Found::Ended(ending(&record, &steps_of(state, run).await?)));
+        }
+        Ok(if is_executed { Found::Executed } else { Found::Interrupted })
+    }
+
+    async fn send(&self, address: &str, body: Vec<u8>) -> Result<(), String> {
+        self.sender.send(address, body).await
+    }
+}
+
+fn came(run: Option<RunId>, result: Result<RunSummary, AppError>) -> Came {
+    let error = match result {
+        Ok(summary) => {
+            let mut ending = ending(&summary.record, &summary.steps);
+            // What stopped it from outside of its steps is known here alone.
+            ending.may_pass &= summary.stopped.is_none_or(|code| code == AppError::ENVIRONMENT);
+            return Came::Ended(ending);
+        }
+        Err(error) => error,
+    };
+    let reason = Some(match &error {
+        AppError::Refused(diagnostic) => diagnostic.message.clone(),
+        other => other.to_string(),
+    });
+    match error {
+        AppError::Refused(diagnostic) if diagnostic.code == codes::SLOT_TAKEN => Came::Taken,
+        AppError::Refused(diagnostic) if [codes::CLAIMED, codes::RUNNING].contains(&diagnostic.code) => {
+            Came::Busy(diagnostic.message)
+        }
+        AppError::Cancelled => Came::Ended(Ending { run, status: SlotStatus::Cancelled, reason, may_pass: false }),
+        AppError::Environment(_) => Came::Ended(Ending { run, status: SlotStatus::Failed, reason, may_pass: true }),
+        _ => Came::Ended(Ending { run, status: SlotStatus::Failed, reason, may_pass: false }),
+    }
+}
+
+/// How a run that is at its end came there.
+fn ending(record: &RunRecord, steps: &[StepRecord]) -> Ending {
+    let status = match record.status {
+        RunStatus::Published | RunStatus::Passed => SlotStatus::Published,
+        RunStatus::Held => SlotStatus::Held,
+        RunStatus::Cancelled => SlotStatus::Cancelled,
+        RunStatus::Failed | RunStatus::Running => SlotStatus::Failed,
+    };
+    let worst = steps.iter().filter_map(|step| step.failure.as_ref()).map(|failure| failure.kind).max();
+    // No step failed, and nobody else changed what it wrote: something outside of the steps stopped it.
+    let outside = matches!(worst, None | Some(FailureKind::Environment)) && !record.stale;
+    let may_pass = status == SlotStatus::Failed && outside;
+    Ending { run: Some(record.id), status, reason: record.reason.clone(), may_pass }
+}

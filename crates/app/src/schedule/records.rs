@@ -1,0 +1,104 @@
+//! The records of pipelines in the state store. Each change expects what it was made from, so that of two servers on one
+//! store one is refused and looks again.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use polder_base::Timestamp;
+use polder_run::{PipelineRecord, RunRecord};
+use polder_store::{Batch, Outcome, Space, State, StoreError};
+
+use crate::run::journal::{all, encode};
+use crate::{AppError, codes};
+
+/// Tries of a change that others make at the same time.
+const ATTEMPTS: u32 = 50;
+
+/// All records, by pipeline.
+pub(crate) async fn read_all(state: &Arc<dyn State>) -> Result<BTreeMap<String, PipelineRecord>, AppError> {
+    let records: Vec<PipelineRecord> = all(state, Space::Pipelines, "").await?;
+    Ok(records.into_iter().map(|record| (record.pipeline.clone(), record)).collect())
+}
+
+/// Keeps a record in the place of the one that it was made from. `false`: that one is not there any more.
+pub(super) async fn replace(
+    state: &Arc<dyn State>,
+    before: Option<&PipelineRecord>,
+    after: &PipelineRecord,
+) -> Result<bool, AppError> {
+    let key = &after.pipeline;
+    let found = state.get(Space::Pipelines, key).await?;
+    let kept = found.as_deref().map(|raw| decode(key, raw)).transpose()?;
+    if kept.as_ref() != before {
+        return Ok(false);
+    }
+    let batch = Batch::new().expect(Space::Pipelines, key, found).put(Space::Pipelines, key, encode(after)?);
+    Ok(state.apply(batch).await? == Outcome::Applied)
+}
+
+/// Changes the record of a pipeline; where `change` gives none, and where there is no record, nothing happens.
+pub(super) async fn update(
+    state: &Arc<dyn State>,
+    pipeline: &str,
+    mut change: impl FnMut(&PipelineRecord) -> Option<PipelineRecord>,
+) -> Result<(), AppError> {
+    for _ in 0..ATTEMPTS {
+        let Some(raw) = state.get(Space::Pipelines, pipeline).await? else { return Ok(()) };
+        let Some(changed) = change(&decode(pipeline, &raw)?) else { return Ok(()) };
+        let batch = Batch::new().expect(Space::Pipelines, pipeline, Some(raw));
+        let batch = batch.put(Space::Pipelines, pipeline, encode(&changed)?);
+        if state.apply(batch).await? == Outcome::Applied {
+            return Ok(());
+        }
+    }
+    Err(AppError::Environment(format!("the record of pipeline {pipeline} was changed by others {ATTEMPTS} times")))
+}
+
+/// Forgets a pipeline, unless its record changed.
+pub(super) async fn remove(state: &Arc<dyn State>, record: &PipelineRecord) -> Result<(), AppError> {
+    let key = &record.pipeline;
+    let Some(raw) = state.get(Space::Pipelines, key).await? else { return Ok(()) };
+    if decode(key, &raw)? == *record {
+        state.apply(Batch::new().expect(Space::Pipelines, key, Some(raw)).delete(Space::Pipelines, key)).await?;
+    }
+    Ok(())
+}
+
+/// Records in one transaction that a run has begun and that it is the one of its slot: a crash leaves both or neither, and
+/// of two servers only one begins it.
+///
+/// # Errors
+/// The slot has a run by now, or is none that is to be run.
+pub(crate) async fn begin(
+    state: &Arc<dyn State>,
+    run: &RunRecord,
+    pipeline: &str,
+    due: Timestamp,
+) -> Result<(), AppError> {
+    for _ in 0..ATTEMPTS {
+        let taken = || AppError::refused(codes::SLOT_TAKEN, format!("pipeline {pipeline} was begun by another server"));
+        let Some(raw) = state.get(Space::Pipelines, pipeline).await? else { return Err(taken()) };
+        let mut record = decode(pipeline, &raw)?;
+        let active = record.active.as_mut().filter(|active| active.due == due && active.run.is_none());
+        let Some(active) = active else { return Err(taken()) };
+        active.run = Some(run.id);
+        active.next_try = None;
+        active.reason = None;
+        let batch = Batch::new()
+            .expect(Space::Pipelines, pipeline, Some(raw))
+            .put(Space::Pipelines, pipeline, encode(&record)?)
+            .put(Space::Runs, RunRecord::key(run.id), encode(run)?);
+        if state.apply(batch).await? == Outcome::Applied {
+            return Ok(());
+        }
+    }
+    Err(AppError::Environment(format!("the record of pipeline {pipeline} was changed by others {ATTEMPTS} times")))
+}
+
+fn decode(pipeline: &str, raw: &[u8]) -> Result<PipelineRecord, AppError> {
+    let corrupt = |e: serde_json::Error| StoreError::Corrupt {
+        path: format!("record {:?}/{pipeline}", Space::Pipelines),
+        detail: e.to_string(),
+    };
+    Ok(serde_json::from_slice(raw).map_err(corrupt)?)
+}

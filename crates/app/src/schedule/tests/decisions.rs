@@ -1,0 +1,225 @@
+use std::time::Duration;
+
+use polder_base::{RunId, Timestamp};
+use polder_project::Pipeline;
+use polder_run::{NoticeKind, PipelineRecord, SlotStatus};
+
+use super::super::notices;
+use super::super::plan::{Ending, Next, busy, next, settled};
+use super::pipeline;
+
+fn time(text: &str) -> Timestamp {
+    format!("2026-11-{text}Z").parse().unwrap()
+}
+
+/// Follows a pipeline until it needs nothing, or something is to be done.
+fn follow(pipeline: &Pipeline, record: &mut Option<PipelineRecord>, now: &str) -> Next {
+    for _ in 0..10 {
+        match next(pipeline, record.as_ref(), time(now)) {
+            Next::Keep(kept) => *record = Some(*kept),
+            other => return other,
+        }
+    }
+    panic!("it does not come to an end: {record:#?}");
+}
+
+/// A record as after the run has begun.
+fn begun(record: &mut Option<PipelineRecord>, run: u64) {
+    record.as_mut().unwrap().active.as_mut().unwrap().run = Some(RunId(run));
+}
+
+fn end(pipeline: &Pipeline, record: &mut Option<PipelineRecord>, status: SlotStatus, may_pass: bool, now: &str) {
+    let ending = Ending { run: None, status, reason: Some("because".to_owned()), may_pass };
+    *record = Some(settled(pipeline, record.as_ref().unwrap(), ending, time(now), 0));
+}
+
+#[test]
+fn a_slot_is_run_once_and_a_new_pipeline_waits_for_its_first() {
+    let daily = pipeline("cron: 0 6 * * *\n");
+    let mut record = None;
+    assert_eq!(follow(&daily, &mut record, "20T07:00:00"), Next::Nothing);
+    assert_eq!(record.as_ref().unwrap().next, Some(time("21T06:00:00")));
+    assert_eq!(follow(&daily, &mut record, "21T06:00:01"), Next::Begin(time("21T06:00:00")));
+    begun(&mut record, 1);
+    assert_eq!(follow(&daily, &mut record, "21T06:00:02"), Next::Look(RunId(1)));
+    end(&daily, &mut record, SlotStatus::Published, false, "21T06:10:00");
+    assert_eq!(follow(&daily, &mut record, "21T06:10:01"), Next::Nothing);
+    // However the clock is set.
+    for now in ["21T05:59:00", "20T06:00:00", "21T06:00:00", "21T23:59:59"] {
+        assert_eq!(follow(&daily, &mut record, now), Next::Nothing, "{now}");
+    }
+    assert_eq!(follow(&daily, &mut record, "22T06:00:00"), Next::Begin(time("22T06:00:00")));
+}
+
+#[test]
+fn missed_slots_are_caught_up_by_one_run_or_skipped() {
+    let mut record = None;
+    let hourly = pipeline("every: 1h\n");
+    follow(&hourly, &mut record, "20T07:30:00");
+    let (mut caught, mut skipped) = (record.clone(), record);
+    assert_eq!(follow(&hourly, &mut caught, "22T12:20:00"), Next::Begin(time("22T12:00:00")));
+    begun(&mut caught, 1);
+    end(&hourly, &mut caught, SlotStatus::Published, false, "22T12:21:00");
+    assert_eq!(follow(&hourly, &mut caught, "22T12:22:00"), Next::Nothing);
+
+    let skip = pipeline("every: 1h\nmissed: skip\n");
+    assert_eq!(follow(&skip, &mut skipped, "22T12:20:00"), Next::Nothing);
+    assert_eq!(skipped.as_ref().unwrap().skipped, Some(time("22T12:00:00")));
+    assert_eq!(follow(&skip, &mut skipped, "22T13:00:30"), Next::Begin(time("22T13:00:00")));
+}
+
+#[test]
+fn a_slot_beside_a_run_is_skipped_or_queued_once() {
+    for (overlap, wants) in [("skip", None), ("queue", Some("20T11:00:00"))] {
+        let hourly = pipeline(&format!("every: 1h\noverlap: {overlap}\n"));
+        let mut record = None;
+        follow(&hourly, &mut record, "20T08:30:00");
+        assert_eq!(follow(&hourly, &mut record, "20T09:00:00"), Next::Begin(time("20T09:00:00")));
+        begun(&mut record, 1);
+        for now in ["20T10:00:01", "20T11:00:01"] {
+            assert_eq!(follow(&hourly, &mut record, now), Next::Look(RunId(1)));
+        }
+        end(&hourly, &mut record, SlotStatus::Published, false, "20T11:20:00");
+        let want = wants.map_or(Next::Nothing, |slot| Next::Begin(time(slot)));
+        assert_eq!(follow(&hourly, &mut record, "20T11:20:01"), want, "{overlap}");
+    }
+}
+
+#[test]
+fn what_was_missed_is_not_taken_for_overlap() {
+    // The server died with a run, and came back a day later.
+    let daily = pipeline("cron: 0 6 * * *\n");
+    let mut record = None;
+    follow(&daily, &mut record, "19T07:00:00");
+    follow(&daily, &mut record, "20T06:00:00");
+    begun(&mut record, 1);
+    assert_eq!(follow(&daily, &mut record, "21T12:00:00"), Next::Look(RunId(1)));
+    end(&daily, &mut record, SlotStatus::Published, false, "21T12:10:00");
+    assert_eq!(follow(&daily, &mut record, "21T12:10:01"), Next::Begin(time("21T06:00:00")));
+}
+
+#[test]
+fn another_schedule_counts_from_the_change() {
+    let mut record = None;
+    follow(&pipeline("every: 1h\n"), &mut record, "20T08:30:00");
+    let other = pipeline("every: 20m\n");
+    assert_eq!(follow(&other, &mut record, "20T12:30:00"), Next::Nothing);
+    assert_eq!(follow(&other, &mut record, "20T12:40:00"), Next::Begin(time("20T12:40:00")));
+    let mut record = None;
+    follow(&pipeline("every: 1h\n"), &mut record, "20T08:30:00");
+    let paused = pipeline("every: 1h\npaused: true\n");
+    assert_eq!(follow(&paused, &mut record, "20T12:30:00"), Next::Nothing);
+    assert_eq!(record.as_ref().unwrap().next, None);
+    assert_eq!(follow(&pipeline("every: 1h\n"), &mut record, "21T12:30:00"), Next::Nothing);
+    assert_eq!(record.unwrap().next, Some(time("21T13:00:00")));
+}
+
+#[test]
+fn the_environment_is_tried_again_with_growing_waits_and_a_person_is_told_once() {
+    let hourly =
+        pipeline("every: 1d\nretries: { times: 3, wait: 1m, longest: 3m }\nnotify: [{ webhook: 'https://chat/x' }]\n");
+    let mut record = None;
+    follow(&hourly, &mut record, "19T12:00:00");
+    follow(&hourly, &mut record, "20T00:00:00");
+    begun(&mut record, 1);
+    for (wait, attempt) in [(60, 2), (120, 3), (180, 4)] {
+        end(&hourly, &mut record, SlotStatus::Failed, true, "20T01:00:00");
+        let active = record.as_ref().unwrap().active.clone().unwrap();
+        assert_eq!((active.attempt, active.next_try), (attempt, Some(time("20T01:00:00") + Duration::from_secs(wait))));
+        assert_eq!(record.as_ref().unwrap().status(), Some("retrying"));
+        assert_eq!(follow(&hourly, &mut record, "20T01:00:59"), Next::Nothing);
+        assert_eq!(follow(&hourly, &mut record, "20T01:03:00"), Next::Look(RunId(1)));
+        // The clock was set back by a day.
+        assert_eq!(follow(&hourly, &mut record, "19T01:00:00"), Next::Look(RunId(1)));
+    }
+    assert!(record.as_ref().unwrap().notices.is_empty());
+    end(&hourly, &mut record, SlotStatus::Failed, true, "20T01:00:00");
+    let given_up = record.clone().unwrap();
+    assert_eq!((given_up.status(), given_up.failing_since), (Some("failed"), Some(time("20T01:00:00"))));
+    assert_eq!(given_up.last.as_ref().map(|last| (last.run, last.attempts)), Some((Some(RunId(1)), 4)));
+    assert_eq!(given_up.notices.iter().map(|notice| notice.kind).collect::<Vec<_>>(), [NoticeKind::Failure]);
+}
+
+#[test]
+fn chance_shortens_a_wait_by_half_at_most() {
+    let daily = pipeline("every: 1d\nretries: { times: 9, wait: 1m }\n");
+    let mut record = None;
+    follow(&daily, &mut record, "19T12:00:00");
+    follow(&daily, &mut record, "20T00:00:00");
+    for chance in [0, 1, 29_999, 30_000, 30_001, u64::MAX] {
+        let ending = Ending { run: None, status: SlotStatus::Failed, reason: None, may_pass: true };
+        let after = settled(&daily, record.as_ref().unwrap(), ending, time("20T00:00:00"), chance);
+        let wait = after.active.unwrap().next_try.unwrap().since(time("20T00:00:00"));
+        assert!((30_000..=60_000).contains(&wait.as_millis()), "{wait:?}");
+    }
+}
+
+#[test]
+fn held_runs_and_mistakes_are_not_tried_again_and_recovery_is_told() {
+    let daily = pipeline(
+        "every: 1d\nretries: { times: 3 }\nnotify:\n  - webhook: https://chat/x\n  - { webhook: 'https://chat/y', on: recovery }\n",
+    );
+    let mut record = None;
+    follow(&daily, &mut record, "19T12:00:00");
+    follow(&daily, &mut record, "20T00:00:00");
+    end(&daily, &mut record, SlotStatus::Held, false, "20T00:10:00");
+    follow(&daily, &mut record, "21T00:00:00");
+    end(&daily, &mut record, SlotStatus::TimedOut, false, "21T00:10:00");
+    assert_eq!(record.as_ref().unwrap().failing_since, Some(time("20T00:10:00")));
+    follow(&daily, &mut record, "22T00:00:00");
+    // By a person: no news, and no recovery.
+    end(&daily, &mut record, SlotStatus::Cancelled, false, "22T00:10:00");
+    follow(&daily, &mut record, "23T00:00:00");
+    end(&daily, &mut record, SlotStatus::Published, false, "23T00:10:00");
+    follow(&daily, &mut record, "24T00:00:00");
+    end(&daily, &mut record, SlotStatus::Published, false, "24T00:10:00");
+    let record = record.unwrap();
+    let told: Vec<_> = record.notices.iter().map(|n| (n.kind, n.outcome.status, n.at)).collect();
+    let (failure, recovery) = (NoticeKind::Failure, NoticeKind::Recovery);
+    assert_eq!(
+        told,
+        [
+            (failure, SlotStatus::Held, time("20T00:10:00")),
+            (failure, SlotStatus::TimedOut, time("21T00:10:00")),
+            (recovery, SlotStatus::Published, time("23T00:10:00")),
+            (recovery, SlotStatus::Published, time("23T00:10:00")),
+        ]
+    );
+    assert_eq!(record.failing_since, None);
+    // No address in what is kept.
+    assert!(!serde_json::to_string(&record).unwrap().contains("chat"));
+}
+
+#[test]
+fn tables_that_another_run_writes_are_waited_for() {
+    let daily = pipeline("every: 1d\n");
+    let mut record = None;
+    follow(&daily, &mut record, "19T12:00:00");
+    assert_eq!(follow(&daily, &mut record, "20T00:00:00"), Next::Begin(time("20T00:00:00")));
+    record = Some(busy(record.as_ref().unwrap(), "run 7 writes gold.daily".to_owned(), time("20T00:00:00")));
+    assert_eq!(record.as_ref().unwrap().status(), Some("waiting"));
+    assert_eq!(follow(&daily, &mut record, "20T00:00:10"), Next::Nothing);
+    assert_eq!(follow(&daily, &mut record, "20T00:00:15"), Next::Begin(time("20T00:00:00")));
+    assert_eq!(record.unwrap().active.unwrap().attempt, 1);
+}
+
+#[test]
+fn a_notice_is_sent_for_a_day_with_growing_waits() {
+    let daily = pipeline("every: 1d\nnotify: [{ webhook: 'https://chat/x' }]\n");
+    let mut record = None;
+    follow(&daily, &mut record, "19T12:00:00");
+    follow(&daily, &mut record, "20T00:00:00");
+    end(&daily, &mut record, SlotStatus::Held, false, "20T00:10:00");
+    let mut record = record.unwrap();
+    let id = record.notices[0].id.clone();
+    let (mut now, mut tries) = (time("20T00:10:00"), 0);
+    while let Some(notice) = record.notices.first() {
+        assert!(notices::is_due(notice, now));
+        record = notices::sent(&record, &id, false, now).unwrap();
+        now = record.notices.first().map_or(now, |notice| notice.next_try);
+        tries += 1;
+    }
+    assert!(now.since(time("20T00:10:00")) > Duration::from_secs(86_400));
+    assert_eq!(tries, 31);
+    assert_eq!(notices::sent(&record, &id, true, now), None);
+}

@@ -1,0 +1,53 @@
+//! `polder pipelines`.
+
+use polder_app::PipelineRow;
+use polder_base::Timestamp;
+
+use super::context::{Context, now};
+use super::print_json;
+use crate::args::{Format, Pipelines};
+use crate::failure::{Exit, Failure};
+use crate::human;
+use crate::rows::texts;
+use crate::terminal::{self, BOLD, Paint};
+
+pub fn pipelines(cx: Context<'_>, arguments: &Pipelines) -> Result<Exit, Failure> {
+    cx.with_app(&cx.options(), async |app| {
+        let rows = app.pipelines().await?;
+        match arguments.format {
+            Format::Json => print_json(&rows)?,
+            Format::Text => terminal::print(&text(&rows, cx.terminal.paint(), now(&app))),
+        }
+        Ok(Exit::Ok)
+    })
+}
+
+fn text(rows: &[PipelineRow], paint: Paint, now: Timestamp) -> String {
+    if rows.is_empty() {
+        return format!("no pipelines: {} declares one\n", paint.style(BOLD, "pipelines/NAME.yaml"));
+    }
+    let time = |at: Option<Timestamp>| at.map(|at| human::moment(at, now)).unwrap_or_default();
+    let cells: Vec<Vec<String>> = rows
+        .iter()
+        .map(|row| {
+            let zone = row.time_zone.as_ref().filter(|zone| *zone != "UTC");
+            vec![
+                row.name.clone(),
+                zone.map_or_else(|| row.schedule.clone(), |zone| format!("{} {zone}", row.schedule)),
+                if row.paused { "paused".to_owned() } else { time(row.next) },
+                row.status.unwrap_or("–").to_owned(),
+                time(row.last_due),
+                row.last_run.map(|run| run.to_string()).unwrap_or_default(),
+                time(row.failing_since),
+            ]
+        })
+        .collect();
+    let mut out =
+        texts(paint, &["pipeline", "schedule", "next", "status", "last due", "run", "failing since"], &cells, &[5]);
+    for row in rows {
+        if let Some(reason) = &row.reason {
+            out += &format!("\n{}: {reason}\n", paint.style(BOLD, &row.name));
+        }
+    }
+    out
+}
