@@ -32,3 +32,5 @@ pub const PORT: &str = "R021";
 pub const UNKNOWN_PIPELINE: &str = "R030";
 /// The due run of a pipeline was begun, or ended, by another server.
 pub const SLOT_TAKEN: &str = "R031";
+/// A source that does not exist.
+pub const UNKNOWN_SOURCE: &str = "R032";

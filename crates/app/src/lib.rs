@@ -5,6 +5,7 @@
 //! and [`init`] need files only.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+mod add;
 mod app;
 mod bisect;
 mod blueprint;
@@ -18,6 +19,7 @@ mod home;
 mod housekeeping;
 mod init;
 mod leftovers;
+mod lock;
 mod machine;
 mod plan;
 mod query;
@@ -30,6 +32,7 @@ mod tables;
 mod unpublished;
 mod warehouse;
 
+pub use add::{Added, Addition};
 pub use app::{App, OpenOptions};
 pub use bisect::{BisectOutcome, BisectRequest, Bisected, Culprit};
 pub use checks::CheckSummary;
@@ -40,8 +43,10 @@ pub use history::{Difference, LogEntry, LoggedChange, Moved, OpenRun, RefRow, St
 pub use home::Home;
 pub use init::{Initialised, examples, init};
 pub use leftovers::Dropped;
+pub use lock::{Looked, look, write_lock};
 pub use plan::{Action, Plan, PlannedStep};
 pub use polder_catalog::Expired;
+pub use polder_ingest::{Cursor, Surveyed};
 pub use polder_project::{Doors, Listen, parse_duration_seconds as duration_seconds};
 pub use polder_sql::{DataType, Prepared, QueryResult, ScalarValue, SqlError, by_offset};
 pub use query::{SqlOptions, SqlSession};

@@ -50,6 +50,10 @@ pub enum Colour {
 pub enum Command {
     /// Make a new project.
     Init(Init),
+    /// Add a source: look at what is there, and write its file.
+    Add(Add),
+    /// Compare `polder.lock` with what the sources have now.
+    Lock(Lock),
     /// Look for mistakes in the project's files, all in one go.
     Validate(Validate),
     /// Show what a run would do, and why.
@@ -124,6 +128,38 @@ pub struct Init {
     /// Start from an example instead of an empty project: `shop`.
     #[arg(long, value_name = "NAME")]
     pub example: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct Add {
+    /// The source's name: `sources/NAME.yaml` is written.
+    #[arg(value_name = "NAME")]
+    pub name: String,
+    /// A database (`postgres://user:password@host/database`), or a path or pattern of files (`'data/payments/*.csv'`).
+    #[arg(value_name = "URL|FILES")]
+    pub address: String,
+    /// Tables of the database, with a comma between them.
+    #[arg(long, value_name = "TABLES", value_delimiter = ',', conflicts_with = "all")]
+    pub tables: Vec<String>,
+    /// All tables of the database.
+    #[arg(long)]
+    pub all: bool,
+    /// Ask nothing.
+    #[arg(long, short)]
+    pub yes: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Lock {
+    /// The sources to ask. Without any: all.
+    #[arg(value_name = "SOURCE")]
+    pub sources: Vec<String>,
+    /// Write what was found into `polder.lock`.
+    #[arg(long)]
+    pub update: bool,
+    /// End with 1 where something differs.
+    #[arg(long, conflicts_with = "update")]
+    pub check: bool,
 }
 
 #[derive(Debug, Args)]

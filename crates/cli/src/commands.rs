@@ -9,6 +9,7 @@ mod pipelines;
 mod run;
 mod serve;
 mod show;
+mod sources;
 mod sql;
 mod token;
 mod watch;
@@ -30,6 +31,8 @@ pub fn run(terminal: Terminal, global: &Global, command: &Command, doors: Vec<Ar
     let cx = Context { terminal, global };
     match command {
         Command::Init(a) => files::init(cx, a),
+        Command::Add(a) => sources::add(cx, a),
+        Command::Lock(a) => sources::lock(cx, a),
         Command::Validate(a) => files::validate(cx, a),
         Command::Plan(a) => files::plan(cx, a),
         Command::Compile(a) => files::compile(cx, a),

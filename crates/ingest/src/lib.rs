@@ -15,6 +15,7 @@ mod hash;
 mod intake;
 mod json;
 mod landing;
+mod look;
 mod parquet_file;
 mod plain;
 mod plan;
@@ -25,6 +26,7 @@ mod types;
 
 pub use error::IngestError;
 pub use files::{Place, SourceFile, find_files, s3_options, still_there};
+pub use look::{Cursor, Surveyed, look, survey};
 pub use polder_lake::quarantine_of;
 pub use step::{IngestStep, cursor_of};
 pub use types::{parse_sql_type, sql_type};

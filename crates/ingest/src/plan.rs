@@ -113,6 +113,8 @@ pub fn plan(stream: &Stream, found: &[Found], table: Option<&Schema>) -> Result<
         }
     }
     plan.notes.extend(gone(found, table));
+    let exact = found.iter().all(|column| matches!(column.evidence, Evidence::Exact(_)));
+    plan.notes.extend(crate::look::drift(stream, &plan.columns, exact));
     match together(problems) {
         Some(problem) => Err(problem.into()),
         None => Ok(plan),

@@ -26,3 +26,5 @@ pub const UNIQUE_KEY: &str = "M021";
 pub const QUERY_FAILED: &str = "M022";
 /// A column described in the `.yml` beside the model that the result does not have, or has with another type.
 pub const DECLARED_COLUMN: &str = "M023";
+/// A column that a source did not have when it was last asked.
+pub const UNKNOWN_COLUMN: &str = "M024";

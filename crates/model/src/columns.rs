@@ -8,18 +8,18 @@ use datafusion::sql::sqlparser::parser::Parser;
 use datafusion::sql::sqlparser::tokenizer::Location;
 
 /// Turns the tokenizer's lines and columns into byte offsets.
-struct Offsets<'a> {
+pub(crate) struct Offsets<'a> {
     sql: &'a str,
     line_starts: Vec<usize>,
 }
 
 impl<'a> Offsets<'a> {
-    fn new(sql: &'a str) -> Self {
+    pub(crate) fn new(sql: &'a str) -> Self {
         let starts = std::iter::once(0).chain(sql.match_indices('\n').map(|(i, _)| i + 1)).collect();
         Self { sql, line_starts: starts }
     }
 
-    fn of(&self, location: Location) -> usize {
+    pub(crate) fn of(&self, location: Location) -> usize {
         let line = usize::try_from(location.line).unwrap_or(usize::MAX).saturating_sub(1);
         let column = usize::try_from(location.column).unwrap_or(usize::MAX).saturating_sub(1);
         let start = self.line_starts.get(line).copied().unwrap_or(self.sql.len());

@@ -14,6 +14,7 @@ use serde_json::Value;
 use crate::codes;
 use crate::columns::unnamed_columns;
 use crate::config::{Config, Materialization};
+use crate::locked::{Known, unknown_columns};
 use crate::names::{RelationKind, Relations, Resolved};
 use crate::render::{RenderedModel, Rendering, Templates, unknown_name, unknown_reference};
 
@@ -158,9 +159,11 @@ fn canonical_type(text: &str) -> String {
 pub fn compile(cx: &CompileContext<'_>) -> Compiled {
     let relations = Relations::new(cx.project, cx.existing);
     let templates = Templates::new(cx.project, cx.vars);
+    let known = known_columns(cx.project);
     let mut compiled = Compiled { models: Vec::new(), diagnostics: templates.problems().to_vec() };
     for model in &cx.project.models {
-        let mut compiler = Compiler { cx, relations: &relations, templates: &templates, model, problems: Vec::new() };
+        let mut compiler =
+            Compiler { cx, relations: &relations, templates: &templates, known: &known, model, problems: Vec::new() };
         let result = compiler.compile();
         let broken = compiler.problems.iter().any(|d| d.severity == polder_diag::Severity::Error);
         compiled.diagnostics.append(&mut compiler.problems);
@@ -175,6 +178,7 @@ struct Compiler<'a> {
     cx: &'a CompileContext<'a>,
     relations: &'a Relations<'a>,
     templates: &'a Templates<'a>,
+    known: &'a Known,
     model: &'a Model,
     problems: Vec<Diagnostic>,
 }
@@ -204,6 +208,7 @@ impl Compiler<'_> {
             _ => None,
         };
         self.name_columns(&first.rendering);
+        self.know_columns(&first.rendering);
         let config_spans = first.config.into_iter().map(|(key, (_, span))| (key, span)).collect();
         let description = config.description.clone().or_else(|| self.model.description.clone());
         Some(CompiledModel {
@@ -276,6 +281,21 @@ impl Compiler<'_> {
         }
     }
 
+    /// Tells of columns that a source did not have when it was last asked.
+    fn know_columns(&mut self, rendering: &Rendering) {
+        for unknown in unknown_columns(&rendering.sql, self.known) {
+            let message = format!("{} has no column `{}`", unknown.table, unknown.column);
+            let diagnostic = Diagnostic::error(codes::UNKNOWN_COLUMN, message)
+                .at(rendering.locate(unknown.range), "not in polder.lock");
+            let known = self.known.get(&unknown.table).into_iter().flatten().map(String::as_str);
+            let diagnostic = match polder_base::nearest(&unknown.column, known) {
+                Some(near) => diagnostic.hint(format!("did you mean `{near}`?")),
+                None => diagnostic,
+            };
+            self.problems.push(diagnostic.hint("if the source has it by now: `polder lock --update`"));
+        }
+    }
+
     fn name_columns(&mut self, rendering: &Rendering) {
         if let Some((range, text)) = unnamed_columns(&rendering.sql).into_iter().next() {
             let message = format!("a column of {} has no name", self.model.table);
@@ -283,6 +303,17 @@ impl Compiler<'_> {
             self.problems.push(diagnostic.hint(format!("give it one: `{} as name`", shorten(&text))));
         }
     }
+}
+
+/// The columns of what sources fill: those that `polder.lock` has, those that are declared, and Polder's own.
+fn known_columns(project: &Project) -> Known {
+    let streams = project.sources.iter().flat_map(|source| &source.streams);
+    let known = streams.filter_map(|stream| {
+        let locked = stream.locked.as_ref()?.columns.keys();
+        let own = ["_run", "_loaded_at", "_file", "_position"].map(str::to_owned);
+        Some((stream.table.clone(), locked.chain(stream.columns.keys()).cloned().chain(own).collect()))
+    });
+    known.collect()
 }
 
 /// Whether a table of the SQL was put there by this call of `ref` or `source`.

@@ -9,6 +9,7 @@ mod columns;
 mod compile;
 mod config;
 mod error;
+mod locked;
 mod names;
 mod partition;
 mod render;

@@ -42,3 +42,5 @@ pub const EMPTY: &str = "P019";
 pub const UNKNOWN_ENVIRONMENT: &str = "P020";
 /// An environment that overrides a source which is not there.
 pub const UNKNOWN_SOURCE: &str = "P021";
+/// `polder.lock` is not as Polder writes it.
+pub const LOCK: &str = "P022";

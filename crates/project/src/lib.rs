@@ -14,6 +14,7 @@ mod doors;
 mod dotenv;
 mod files;
 mod loader;
+mod lock;
 mod model;
 mod names;
 mod pipeline;
@@ -30,6 +31,7 @@ mod yaml;
 
 pub use files::{SETTINGS, is_of_policies, stamp};
 pub use loader::{Options, load, load_texts};
+pub use lock::{Drift, LOCK, Lock, LockedColumn, LockedTable};
 pub use names::Tables;
 pub use pipeline::schedule::Schedule;
 pub use resource::*;

@@ -20,7 +20,7 @@ use crate::resource::{MacroFile, Project, TableChecks};
 use crate::settings::{self, PolderYaml};
 use crate::source::{self, BRONZE, SourceYaml};
 use crate::yaml::{At, Decode, Environment, Node, Problems, Value, parse, substitute};
-use crate::{check, codes, dotenv, model, pipeline, policy};
+use crate::{check, codes, dotenv, lock, model, pipeline, policy};
 
 /// How to load a project.
 pub struct Options<'a> {
@@ -116,6 +116,9 @@ impl Loader<'_> {
                 self.project.files = files.sources;
                 return (self.project, self.problems);
             }
+        }
+        for (file, text) in of(Kind::Lock) {
+            self.project.lock = lock::parse(file, text, &mut self.problems);
         }
         for (file, text) in of(Kind::Source) {
             self.source(file, text);
@@ -222,6 +225,9 @@ impl Loader<'_> {
                         false
                     }
                 });
+                for stream in &mut source.streams {
+                    stream.locked = self.project.lock.tables.get(&stream.table).cloned().map(Arc::new);
+                }
                 self.project.sources.push(source);
             }
         }

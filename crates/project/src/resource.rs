@@ -8,6 +8,7 @@ use std::sync::Arc;
 use polder_base::TableName;
 use polder_diag::{Sources, Span};
 
+use crate::lock::{Lock, LockedTable};
 use crate::names::Tables;
 use crate::pipeline::schedule::Schedule;
 
@@ -25,6 +26,8 @@ pub struct Project {
     /// Something below `policies/` is not read or not understood: what it would hide is not known, so nobody may look.
     pub policies_broken: bool,
     pub pipelines: Vec<Pipeline>,
+    /// `polder.lock`; empty where there is none.
+    pub lock: Lock,
     /// Jinja files with macros, `macros/**/*.sql`.
     pub macros: Vec<MacroFile>,
     /// The tables that sources and models define.
@@ -171,6 +174,8 @@ pub struct Stream {
     pub key: Vec<String>,
     /// Records that may be rejected before the run stops. 0 unless set.
     pub max_rejected: u64,
+    /// What it had when it was last asked, as `polder.lock` says.
+    pub locked: Option<Arc<LockedTable>>,
     pub span: Span,
 }
 

@@ -241,7 +241,7 @@ fn table(source: &str, stream: At<String>, spec: TableSpec, problems: &mut Probl
         key = options.key.unwrap_or_default().normalised();
         max_rejected = options.max_rejected.unwrap_or(0);
     }
-    Some(Stream { name: stream.value, table, read, columns, key, max_rejected, span: stream.span })
+    Some(Stream { name: stream.value, table, read, columns, key, max_rejected, locked: None, span: stream.span })
 }
 
 /// How far before the cursor reading begins. Rows that are read again are recognised by their key.

@@ -15,6 +15,8 @@ pub struct PgTable {
     pub columns: Vec<PgColumn>,
     /// Columns of each unique index over all rows.
     pub unique: Vec<Vec<String>>,
+    /// Columns of the primary key, in the order of the table.
+    pub key: Vec<String>,
 }
 
 #[derive(Debug, Clone)]
@@ -67,7 +69,8 @@ const ALL: &str = "
 
 const UNIQUE: &str = "
     SELECT (SELECT array_agg(a.attname::text) FROM pg_attribute a
-            WHERE a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey[0:i.indnkeyatts - 1]))
+            WHERE a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey[0:i.indnkeyatts - 1])),
+           i.indisprimary
     FROM pg_index i
     WHERE i.indrelid = $1::int8::oid AND i.indisunique AND i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL";
 
@@ -101,10 +104,12 @@ pub async fn find_table(server: &Server, connection: &mut PgConnection, stream: 
         let known: Vec<(String, String)> = sqlx::query_as(ALL).fetch_all(connection).await.map_err(wrong)?;
         return Err(unknown_table(server, stream, name, &known).into());
     };
-    let unique: Vec<(Vec<String>,)> =
+    let unique: Vec<(Vec<String>, bool)> =
         sqlx::query_as(UNIQUE).bind(oid).fetch_all(&mut *connection).await.map_err(wrong)?;
     let columns = columns(server, connection, oid).await?;
-    Ok(PgTable { schema, name: name.to_owned(), columns, unique: unique.into_iter().map(|(c,)| c).collect() })
+    let key = unique.iter().find(|(_, primary)| *primary).map(|(columns, _)| columns.clone()).unwrap_or_default();
+    let unique = unique.into_iter().map(|(columns, _)| columns).collect();
+    Ok(PgTable { schema, name: name.to_owned(), columns, unique, key })
 }
 
 fn unknown_table(server: &Server, stream: &Stream, name: &str, known: &[(String, String)]) -> Diagnostic {

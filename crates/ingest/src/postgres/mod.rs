@@ -11,17 +11,19 @@ mod decode;
 mod full;
 mod incremental;
 mod lag;
+pub(crate) mod survey;
 mod types;
 
 use std::sync::Arc;
 
 use polder_base::ColumnNames;
 use polder_diag::Diagnostic;
-use polder_project::ReadMode;
+use polder_project::{ReadMode, Stream};
 use polder_run::StepReport;
 use sqlx::{Connection, PgConnection};
 
-use self::catalog::{PgTable, find_table};
+pub(crate) use self::catalog::PgTable;
+use self::catalog::find_table;
 use self::connect::Server;
 use self::types::{Reading, natural};
 use crate::landing::Landing;
@@ -59,13 +61,21 @@ fn is_unique(table: &PgTable, readings: &[Reading], key: &[String]) -> bool {
     table.unique.iter().any(|columns| columns.iter().all(in_key))
 }
 
-fn readings(landing: &Landing<'_>, table: &PgTable) -> Result<(Vec<Reading>, Plan)> {
+/// The table of a stream, as the database's catalog has it.
+pub(crate) async fn look(url: &str, stream: &Stream) -> Result<PgTable> {
+    let server = Server::parse(url, &stream.span)?;
+    let mut connection = server.connect().await?;
+    find_table(&server, &mut connection, stream).await
+}
+
+/// The columns of a table, by the names that they will have.
+pub(crate) fn found(stream: &Stream, table: &PgTable) -> Result<Vec<Found>> {
     let names = ColumnNames::normalise(table.columns.iter().map(|c| &c.name)).map_err(|e| {
         Diagnostic::error(codes::COLLISION, format!("{}: {e}", table.quoted()))
-            .at(landing.stream.span.clone(), "")
+            .at(stream.span.clone(), "")
             .hint("rename one of them in the database")
     })?;
-    let found: Vec<Found> = names
+    Ok(names
         .columns
         .into_iter()
         .zip(&table.columns)
@@ -75,7 +85,11 @@ fn readings(landing: &Landing<'_>, table: &PgTable) -> Result<(Vec<Reading>, Pla
             comment: column.comment.clone(),
             evidence: Evidence::Exact(natural(column).1),
         })
-        .collect();
+        .collect())
+}
+
+fn readings(landing: &Landing<'_>, table: &PgTable) -> Result<(Vec<Reading>, Plan)> {
+    let found = found(landing.stream, table)?;
     let plan = plan(landing.stream, &found, landing.table_schema().as_deref())?;
     let reading = |(column, planned): (&catalog::PgColumn, &crate::plan::Planned)| {
         Reading::new(column, &planned.name, &planned.data_type)

@@ -466,3 +466,55 @@ async fn one_snapshot_is_read() {
     w.take(&stream).await;
     assert_eq!(w.sql("select count(*), count(distinct id), max(id) from t").await, ["300049 | 300049 | 300049"]);
 }
+
+#[tokio::test]
+async fn a_database_is_surveyed_and_looked_at_without_reading_it() {
+    let Some((w, server)) = start().await else { return };
+    server
+        .execute(
+            "CREATE TABLE orders (id bigint PRIMARY KEY, \"Updated At\" timestamptz, updated_at timestamptz NOT NULL,
+               amount numeric(12,2));
+             CREATE INDEX ON orders (updated_at);
+             INSERT INTO orders SELECT i, NULL, now(), i FROM generate_series(1, 50) i; ANALYZE orders;
+             CREATE SCHEMA sales; CREATE TABLE sales.lines (\"No\" int, order_id int, modified timestamp NOT NULL,
+               PRIMARY KEY (order_id, \"No\"));
+             CREATE TABLE log (line text);
+             CREATE TABLE days (day date) PARTITION BY RANGE (day);
+             CREATE TABLE days_1 PARTITION OF days DEFAULT;
+             CREATE VIEW v AS SELECT 1 AS x;",
+        )
+        .await;
+    let place = polder_diag::Span::file(&std::sync::Arc::from("address"));
+    let found = polder_ingest::survey(&server.url(), &place).await.unwrap();
+    let told: Vec<String> = found
+        .iter()
+        .map(|t| {
+            let cursor = t.cursor.as_ref().map(|c| format!("{} {}", c.column, c.indexed));
+            format!("{} [{}] {}", t.name, t.key.join(", "), cursor.unwrap_or_default())
+        })
+        .collect();
+    assert_eq!(
+        told,
+        ["days [] ", "log [] ", "orders [id] updated_at true", "sales.lines [order_id, No] modified false"]
+    );
+    assert_eq!(found.iter().find(|t| t.name == "orders").and_then(|t| t.rows), Some(50));
+
+    let connection = Connection::Postgres { url: server.url() };
+    let mut orders = incremental("updated_at");
+    orders.columns = declared(&[("amount", "text")]);
+    let source =
+        polder_project::Source { name: "shop".to_owned(), connection, streams: vec![], span: orders.span.clone() };
+    let locked = polder_ingest::look(&w.path(""), &source, &stream("sales.lines", ReadMode::Full)).await.unwrap();
+    assert_eq!(locked.key, ["no", "order_id"], "in the order of the table");
+    let wrong = polder_ingest::look(&w.path(""), &source, &orders).await.unwrap_err().to_string();
+    assert!(wrong.contains("I006"), "two columns that become one: {wrong}");
+    server.execute("ALTER TABLE orders DROP COLUMN \"Updated At\"").await;
+    let locked = polder_ingest::look(&w.path(""), &source, &orders).await.unwrap();
+    let columns: Vec<String> = locked
+        .columns
+        .iter()
+        .map(|(name, column)| format!("{name} {}{}", column.data_type, if column.not_null { " not null" } else { "" }))
+        .collect();
+    assert_eq!(columns, ["amount text", "id bigint not null", "updated_at timestamptz not null"]);
+    assert_eq!(locked.key, ["id"]);
+}

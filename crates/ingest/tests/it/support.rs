@@ -79,6 +79,7 @@ pub fn stream(name: &str, read: ReadMode) -> Stream {
         columns: BTreeMap::new(),
         key: vec![],
         max_rejected: 0,
+        locked: None,
         span: span(),
     }
 }

@@ -16,6 +16,7 @@ mod s3;
 mod screen;
 mod serving;
 mod signals;
+mod sources;
 mod sql;
 mod terminal;
 mod wrong_input;

@@ -14,6 +14,7 @@ pub(crate) enum Kind {
     Policies,
     Pipeline,
     Macros,
+    Lock,
 }
 
 /// The file of settings, at the root.
@@ -29,6 +30,9 @@ pub(crate) const LATER: [&str; 6] = ["streams", "dashboards", "alerts", "secrets
 pub(crate) fn kind_of(path: &str) -> Result<Kind, Option<String>> {
     if path == SETTINGS {
         return Ok(Kind::Settings);
+    }
+    if path == crate::lock::LOCK {
+        return Ok(Kind::Lock);
     }
     let file = path.rsplit('/').next().unwrap_or(path);
     let ending = file.rsplit_once('.').map_or("", |(_, ending)| ending);

@@ -170,7 +170,16 @@ fn stream(
     });
     let columns = column_specs(options.columns, problems);
     let key = options.key.unwrap_or_default().normalised();
-    Some(Stream { name, table, read, columns, key, max_rejected: options.max_rejected.unwrap_or(0), span })
+    Some(Stream {
+        name,
+        table,
+        read,
+        columns,
+        key,
+        max_rejected: options.max_rejected.unwrap_or(0),
+        locked: None,
+        span,
+    })
 }
 
 /// The address of one file: what would be a wildcard elsewhere is none in it.
