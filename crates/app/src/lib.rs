@@ -53,9 +53,9 @@ pub use query::{SqlOptions, SqlSession};
 pub use rows::{ColumnDifference, RowDifference, RowSample};
 pub use run::{AcceptRequest, LoggedEvent, RunRequest, RunSummary, Shown};
 pub use runs::RunRow;
+pub use schedule::{PipelineRow, Scheduler, Sinks};
 pub use server::{
     Address, Admission, Claim, Door, Entrance, Guest, Health, Measured, Metrics, NewToken, Outcome, Served, Server,
     ServerLog, ServerNote, Serving, ServingOptions, TokenRow, served,
 };
-pub use schedule::{PipelineRow, Scheduler, Sinks};
 pub use tables::{ColumnDetails, SnapshotDetails, TableDetails, TableRow};

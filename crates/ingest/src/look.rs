@@ -40,7 +40,7 @@ pub async fn survey(url: &str, span: &Span) -> Result<Vec<Surveyed>> {
 async fn look_at_files(project: &Path, stream: &Stream, files: &FileStream) -> Result<LockedTable> {
     let (folder, declared, files) = (project.to_owned(), stream.clone(), files.clone());
     let work = move || {
-        let found = find_files(&folder, &files.pattern, &declared.span)?;
+        let found = find_files(&folder, &files, &declared.span)?;
         let discovery = discover(&found, &files, false)?;
         match discovery.columns.is_empty() {
             true => without_files(&declared, None),

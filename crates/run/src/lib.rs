@@ -17,9 +17,9 @@ pub use event::{CheckFailure, CheckPassed, Event, EventSink, Publish, RunKind, R
 pub use executor::{Execution, Executor, ExecutorOptions};
 pub use graph::{Graph, GraphError};
 pub use journal::{Journal, JournalError};
+pub use pipeline::{ActiveSlot, Notice, NoticeKind, PipelineRecord, SlotOutcome, SlotStatus};
 pub use record::{
     Acceptance, CheckRecord, FailureKind, FingerprintRecord, HeldTable, RunRecord, StepFailure, StepRecord, TakenOver,
 };
-pub use pipeline::{ActiveSlot, Notice, NoticeKind, PipelineRecord, SlotOutcome, SlotStatus};
 pub use selection::{Candidate, Selection, SelectionError};
 pub use step::{Fingerprint, Output, Progress, Step, StepContext, StepError, StepKey, StepKind, StepReport};

@@ -194,10 +194,7 @@ impl App {
             files: std::collections::BTreeMap::new(),
             resumed: 0,
             stale: false,
-            publish: match self.loaded.project.settings.publish {
-                Some(polder_project::Publish::Healthy) => Publish::Healthy,
-                Some(polder_project::Publish::All) | None => Publish::All,
-            },
+            publish: self.loaded.project.settings.publish.map(publish_of).unwrap_or_default(),
             parts: Vec::new(),
             held: Vec::new(),
             took_over: Vec::new(),
@@ -293,6 +290,14 @@ impl App {
     async fn git(&self) -> Option<(String, bool)> {
         let folder = self.options.project.clone();
         tokio::task::spawn_blocking(move || machine::git_commit(&folder)).await.ok().flatten()
+    }
+}
+
+/// What a file says is published, as runs know it.
+pub(crate) fn publish_of(declared: polder_project::Publish) -> Publish {
+    match declared {
+        polder_project::Publish::All => Publish::All,
+        polder_project::Publish::Healthy => Publish::Healthy,
     }
 }
 

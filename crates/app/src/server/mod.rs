@@ -8,13 +8,15 @@ mod door;
 mod lock;
 mod metrics;
 mod reload;
+mod runs;
 mod serving;
 mod tokens;
 
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use polder_base::Timestamp;
+use polder_base::{RunId, Timestamp};
+use polder_run::RunStatus;
 use tokio::sync::watch;
 
 use crate::{App, AppError, Problems, Shown};
@@ -45,6 +47,10 @@ pub enum ServerNote {
     Wrong(Arc<Problems>),
     /// Settings changed that a server takes when it starts.
     NeedsRestart(Vec<&'static str>),
+    /// A run of a pipeline begins.
+    RunBegan { pipeline: String, run: RunId },
+    /// A run of a pipeline is at its end.
+    RunEnded { pipeline: String, run: RunId, status: RunStatus, reason: Option<String>, elapsed_ms: u64 },
     /// Something went wrong that concerns nobody else, and the server goes on.
     Trouble(String),
 }

@@ -12,8 +12,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::door::trusts;
 use super::lock::ServerLock;
-use super::{Address, Door, Entrance, Server, ServerLog, ServerNote, reload};
-use crate::{App, AppError, codes};
+use super::{Address, Door, Entrance, Server, ServerLog, ServerNote, reload, runs};
+use crate::{App, AppError, Scheduler, codes};
 
 /// Ports that are tried, from the usual one on.
 const TRIES: u16 = 100;
@@ -77,6 +77,9 @@ impl Serving {
             options.log.note(&ServerNote::Trouble(told));
         }
         tasks.spawn(reload::follow(Arc::clone(&server), Arc::clone(&options.log), stop.clone()));
+        let log = Arc::clone(&options.log);
+        let scheduler = Scheduler::new(server.apps(), Arc::new(move |pipeline: &str| runs::sink(&log, pipeline)));
+        tasks.spawn(scheduler.work(stop.clone()));
         tasks.spawn(housekeep(Arc::clone(&server), Arc::clone(&options.log), stop.clone()));
         Ok(Self { server, addresses, tasks, stop, log: options.log, _lock: lock })
     }
@@ -88,14 +91,6 @@ impl Serving {
     /// The doors that are open.
     pub fn addresses(&self) -> &[Address] {
         &self.addresses
-    }
-
-    /// Lets something else go on as long as the doors are open. It must end soon after the token is cancelled.
-    pub fn beside<F>(&mut self, work: impl FnOnce(Arc<Server>, CancellationToken) -> F)
-    where
-        F: Future<Output = ()> + Send + 'static,
-    {
-        self.tasks.spawn(work(Arc::clone(&self.server), self.stop.clone()));
     }
 
     /// Serves until `end` is cancelled; then closes the doors, and waits a while for what goes on.

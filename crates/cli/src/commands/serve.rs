@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use polder_app::{App, Door, ServerLog, ServerNote, Serving, ServingOptions};
 use polder_base::Timestamp;
+use polder_run::RunStatus;
 
 use super::context::{Context, cancelled_by_signal, now};
 use crate::args::Up;
@@ -70,6 +71,13 @@ impl ServerLog for Log {
                     "{time} {word} `{}` of polder.yaml changed, which is taken up at the next start",
                     settings.join("`, `")
                 )
+            }
+            ServerNote::RunBegan { pipeline, run } => format!("{time} {pipeline}: run {run} begins"),
+            ServerNote::RunEnded { pipeline, run, status, reason, elapsed_ms } => {
+                let good = *status == RunStatus::Published;
+                let word = paint.style(if good { GOOD } else { BAD }, status.as_str());
+                let reason = reason.as_deref().map(|reason| format!(": {reason}")).unwrap_or_default();
+                format!("{time} {pipeline}: run {run} is {word}{reason} ({})", human::elapsed(*elapsed_ms))
             }
             ServerNote::Trouble(what) => format!("{time} {} {what}", paint.style(WARN, "warning:")),
         });

@@ -17,7 +17,7 @@ pub fn still_there(project: &Path, stream: &Stream, before: Option<&str>, after:
     let parsed = |text: &str| serde_json::from_str::<FileCursor>(text).ok();
     let Some(after) = parsed(after) else { return false };
     let before = before.and_then(parsed).unwrap_or_default();
-    let Ok(found) = find_files(project, &files.pattern, &stream.span) else { return false };
+    let Ok(found) = find_files(project, files, &stream.span) else { return false };
     stands(&before, &after, &found)
 }
 
@@ -37,10 +37,11 @@ fn stands(before: &FileCursor, after: &FileCursor, found: &[SourceFile]) -> bool
 mod tests {
     use std::sync::Arc;
 
+    use super::super::Place;
     use super::*;
 
     fn file(name: &str, size_bytes: u64) -> SourceFile {
-        SourceFile { path: name.into(), name: Arc::from(name), size_bytes, modified_us: 7 }
+        SourceFile { place: Place::Here(name.into()), name: Arc::from(name), size_bytes, modified_us: 7 }
     }
 
     #[test]
