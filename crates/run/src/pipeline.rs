@@ -52,7 +52,13 @@ pub struct ActiveSlot {
     pub run: Option<RunId>,
     /// 1 for the first try.
     pub attempt: u32,
-    /// It is not being run, but waits for another try.
+    /// The last try that somebody has started; the next one waits where it is less than `attempt`.
+    #[serde(default)]
+    pub begun: u32,
+    /// How often its run was gone on with: of several servers that want to, the one that counts up here does.
+    #[serde(default)]
+    pub resumed: u32,
+    /// Nobody looks at it before: it waits for another try, or somebody is just about to start one.
     #[serde(default)]
     pub next_try: Option<Timestamp>,
     /// Why it waits.
@@ -151,7 +157,7 @@ impl PipelineRecord {
     /// failure that may pass, or how the last slot ended. `None`: nothing was due yet.
     pub fn status(&self) -> Option<&'static str> {
         match &self.active {
-            Some(ActiveSlot { next_try: None, .. }) => Some("running"),
+            Some(active) if active.next_try.is_none() || active.begun == active.attempt => Some("running"),
             Some(ActiveSlot { run: None, attempt: 1, .. }) => Some("waiting"),
             Some(_) => Some("retrying"),
             None => self.last.as_ref().map(|last| last.status.as_str()),

@@ -50,10 +50,26 @@ struct Local {
     timed_out: bool,
 }
 
+/// The execution of a slot that something is about: what is known of it holds for no other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Try {
+    due: Timestamp,
+    attempt: u32,
+    resumed: u32,
+}
+
+impl Try {
+    fn of(active: &ActiveSlot) -> Self {
+        Self { due: active.due, attempt: active.attempt, resumed: active.resumed }
+    }
+}
+
 /// An execution that ended.
 struct Done {
     pipeline: String,
-    due: Timestamp,
+    slot: Try,
+    /// The run that was gone on with; none where one was to begin.
+    run: Option<RunId>,
     came: Came,
 }
 
@@ -61,12 +77,6 @@ struct Sent {
     pipeline: String,
     id: String,
     result: Result<(), String>,
-}
-
-/// What is executed for a slot.
-enum Execute {
-    Begin,
-    Resume(RunId),
 }
 
 impl<G: Ground> Driver<G> {
@@ -126,7 +136,10 @@ impl<G: Ground> Driver<G> {
                 }
                 Next::Nothing => return Ok(()),
                 _ if self.running.contains_key(&pipeline.name) => return Ok(()),
-                Next::Begin(due) => return Ok(self.execute(pipeline, due, Execute::Begin)),
+                Next::Begin => {
+                    self.execute(pipeline, record.as_ref(), None);
+                    return Ok(());
+                }
                 Next::Look(run) => return self.look(pipeline, record.as_ref(), run).await,
             }
         }
@@ -136,41 +149,49 @@ impl<G: Ground> Driver<G> {
     /// Finds out what became of a run that nobody here executes. Whatever was known of it, somebody else may have gone on
     /// with it since: another server, or a person.
     async fn look(&mut self, pipeline: &Pipeline, record: Option<&PipelineRecord>, run: RunId) -> Result<(), AppError> {
-        let Some(active) = record.and_then(|record| record.active.as_ref()) else { return Ok(()) };
-        let ending = match self.ground.look(run).await? {
+        let Some(record) = record else { return Ok(()) };
+        let Some(active) = &record.active else { return Ok(()) };
+        let ended = match self.ground.look(run).await? {
             Found::Executed => return Ok(()),
-            Found::Interrupted if active.timed_out => {
-                Ending { run: Some(run), status: SlotStatus::Cancelled, reason: None, may_pass: false }
-            }
+            Found::Interrupted if !active.timed_out => None,
             Found::Interrupted => {
-                tracing::info!(pipeline = pipeline.name, %run, "goes on with a run that was interrupted");
-                return Ok(self.execute(pipeline, active.due, Execute::Resume(run)));
+                Some(Ending { run: Some(run), status: SlotStatus::Cancelled, reason: None, may_pass: false })
             }
-            Found::Ended(ending) => ending,
+            Found::Ended(ending) => Some(ending),
         };
-        let is_stopped = ending.status == SlotStatus::Cancelled && active.interrupted && !active.timed_out;
-        let is_tried_again = ending.may_pass && active.next_try.is_some();
-        match is_stopped || is_tried_again {
-            true => Ok(self.execute(pipeline, active.due, Execute::Resume(run))),
-            false => self.settle(pipeline, active.due, ending).await,
+        if let Some(ending) = ended {
+            let is_stopped = ending.status == SlotStatus::Cancelled && active.interrupted && !active.timed_out;
+            let is_tried_again = ending.may_pass && active.begun < active.attempt;
+            if !is_stopped && !is_tried_again {
+                return self.settle(pipeline, Try::of(active), ending).await;
+            }
         }
+        let resumed = plan::resumed(record, self.ground.system().now());
+        if records::replace(&self.ground.state(), Some(record), &resumed).await? {
+            tracing::info!(pipeline = pipeline.name, %run, "goes on");
+            self.execute(pipeline, Some(&resumed), Some(run));
+        }
+        Ok(())
     }
 
-    fn execute(&mut self, pipeline: &Pipeline, due: Timestamp, what: Execute) {
+    /// Executes the active slot: goes on with its run, or begins one.
+    fn execute(&mut self, pipeline: &Pipeline, record: Option<&PipelineRecord>, run: Option<RunId>) {
+        let Some(slot) = record.and_then(|record| record.active.as_ref()).map(Try::of) else { return };
         let cancel = CancellationToken::new();
         let local = Local { pipeline: pipeline.clone(), cancel: cancel.clone(), ran: Duration::ZERO, timed_out: false };
         self.running.insert(pipeline.name.clone(), local);
         let (ground, pipeline) = (Arc::clone(&self.ground), pipeline.clone());
         self.tasks.spawn(async move {
             let work = async {
-                match what {
-                    Execute::Begin => ground.begin(&pipeline, due, &cancel).await,
-                    Execute::Resume(run) => ground.resume(&pipeline, run, &cancel).await,
+                match run {
+                    None => ground.begin(&pipeline, slot.due, &cancel).await,
+                    Some(run) => ground.resume(&pipeline, run, &cancel).await,
                 }
             };
             // A defect ends this run, and nothing else.
-            let came = AssertUnwindSafe(work).catch_unwind().await.unwrap_or_else(|panic| Came::Ended(defect(&*panic)));
-            Done { pipeline: pipeline.name, due, came }
+            let came =
+                AssertUnwindSafe(work).catch_unwind().await.unwrap_or_else(|panic| Came::Failed(defect(&*panic)));
+            Done { pipeline: pipeline.name, slot, run, came }
         });
     }
 
@@ -202,21 +223,50 @@ impl<G: Ground> Driver<G> {
     async fn note(&self, done: &Done) -> Result<(), AppError> {
         let Some(local) = self.running.get(&done.pipeline) else { return Ok(()) };
         match &done.came {
-            Came::Ended(ending) => self.settle(&local.pipeline, done.due, ending.clone()).await,
+            Came::Ended(ending) if ending.status != SlotStatus::Published => {
+                self.settle_as_kept(local, done, ending).await
+            }
+            Came::Failed(ending) if ending.may_pass => self.settle_as_kept(local, done, ending).await,
+            Came::Ended(ending) | Came::Failed(ending) => self.settle(&local.pipeline, done.slot, ending.clone()).await,
             Came::Taken => Ok(()),
             Came::Busy(reason) => {
                 let now = self.ground.system().now();
                 tracing::info!(pipeline = done.pipeline, reason, "waits");
-                self.update(&done.pipeline, done.due, |record, _| plan::busy(record, reason.clone(), now)).await
+                self.update(&done.pipeline, done.slot, |record, active| match active.run == done.run {
+                    true => plan::busy(record, reason.clone(), now),
+                    // Another server has begun it meanwhile.
+                    false => record.clone(),
+                })
+                .await
+            }
+        }
+    }
+
+    /// Records how an execution ended as the run's own record has it. Where the state failed and it has no end, the run is
+    /// interrupted for every server, and perhaps another goes on with it already.
+    async fn settle_as_kept(&self, local: &Local, done: &Done, ending: &Ending) -> Result<(), AppError> {
+        let records = records::read_all(&self.ground.state()).await?;
+        let active = records.get(&done.pipeline).and_then(|record| record.active.as_ref());
+        let run = ending.run.or_else(|| active.filter(|active| Try::of(active) == done.slot)?.run);
+        let Some(run) = run else { return self.settle(&local.pipeline, done.slot, ending.clone()).await };
+        match self.ground.look(run).await? {
+            Found::Ended(kept) => {
+                let reason = kept.reason.or_else(|| ending.reason.clone());
+                self.settle(&local.pipeline, done.slot, Ending { reason, ..kept }).await
+            }
+            Found::Executed => Ok(()),
+            Found::Interrupted => {
+                let (now, reason) = (self.ground.system().now(), ending.reason.clone().unwrap_or_default());
+                self.update(&done.pipeline, done.slot, |record, _| plan::busy(record, reason.clone(), now)).await
             }
         }
     }
 
     /// Records how an execution of a slot ended.
-    async fn settle(&self, pipeline: &Pipeline, due: Timestamp, ending: Ending) -> Result<(), AppError> {
+    async fn settle(&self, pipeline: &Pipeline, slot: Try, ending: Ending) -> Result<(), AppError> {
         let system = self.ground.system();
         let (now, chance) = (system.now(), system.random());
-        self.update(&pipeline.name, due, |record, active| {
+        self.update(&pipeline.name, slot, |record, active| {
             let ending = match ending.status {
                 SlotStatus::Cancelled if active.timed_out => timed_out(pipeline, &ending),
                 _ => ending.clone(),
@@ -227,15 +277,15 @@ impl<G: Ground> Driver<G> {
         .await
     }
 
-    /// Changes the record of a pipeline as long as this slot is active: what another server settled stays so.
+    /// Changes the record of a pipeline as long as this try is the active one: what another server settled stays so.
     async fn update(
         &self,
         pipeline: &str,
-        due: Timestamp,
+        slot: Try,
         mut change: impl FnMut(&PipelineRecord, &ActiveSlot) -> PipelineRecord,
     ) -> Result<(), AppError> {
         records::update(&self.ground.state(), pipeline, |record| {
-            let active = record.active.as_ref().filter(|active| active.due == due)?;
+            let active = record.active.as_ref().filter(|active| Try::of(active) == slot)?;
             Some(change(record, active))
         })
         .await
@@ -330,7 +380,9 @@ impl<G: Ground> Driver<G> {
             if let Err(error) =
                 records::update(&state, name, |record| mark(record, |active| active.interrupted = true)).await
             {
+                // Cancelled now, it would look like a person's doing. Dropped, it is interrupted.
                 tracing::warn!(pipeline = name, %error, "that a run was interrupted was not kept");
+                continue;
             }
             local.cancel.cancel();
         }

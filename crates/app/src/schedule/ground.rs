@@ -19,10 +19,13 @@ use crate::{App, AppError, RunSummary, codes};
 /// What came of an attempt to execute a run.
 #[derive(Debug)]
 pub(super) enum Came {
+    /// The run was executed to an end.
     Ended(Ending),
-    /// Another run writes its tables, or is it.
+    /// It could not begin, or not be executed to an end.
+    Failed(Ending),
+    /// Another run writes its tables.
     Busy(String),
-    /// Another server has begun the slot.
+    /// Another server has begun the slot, or executes its run.
     Taken,
 }
 
@@ -113,15 +116,17 @@ impl Ground for OfApp {
         let app = self.app();
         let state = app.catalog.state();
         // In this order: how a run ended is kept before its process lets go of it.
-        let is_executed = app.is_executed(run).await?;
+        if app.is_executed(run).await? {
+            return Ok(Found::Executed);
+        }
         let Some(record) = run_record(state, run).await? else {
             let reason = Some(format!("the record of run {run} is gone"));
             return Ok(Found::Ended(Ending { run: Some(run), status: SlotStatus::Failed, reason, may_pass: false }));
         };
-        if record.status != RunStatus::Running {
-            return Ok(Found::Ended(ending(&record, &steps_of(state, run).await?)));
-        }
-        Ok(if is_executed { Found::Executed } else { Found::Interrupted })
+        Ok(match record.status {
+            RunStatus::Running => Found::Interrupted,
+            _ => Found::Ended(ending(&record, &steps_of(state, run).await?)),
+        })
     }
 
     async fn send(&self, address: &str, body: Vec<u8>) -> Result<(), String> {
@@ -144,13 +149,11 @@ fn came(run: Option<RunId>, result: Result<RunSummary, AppError>) -> Came {
         other => other.to_string(),
     });
     match error {
-        AppError::Refused(diagnostic) if diagnostic.code == codes::SLOT_TAKEN => Came::Taken,
-        AppError::Refused(diagnostic) if [codes::CLAIMED, codes::RUNNING].contains(&diagnostic.code) => {
-            Came::Busy(diagnostic.message)
-        }
+        AppError::Refused(diagnostic) if diagnostic.code == codes::CLAIMED => Came::Busy(diagnostic.message),
+        AppError::Refused(diagnostic) if [codes::SLOT_TAKEN, codes::RUNNING].contains(&diagnostic.code) => Came::Taken,
         AppError::Cancelled => Came::Ended(Ending { run, status: SlotStatus::Cancelled, reason, may_pass: false }),
-        AppError::Environment(_) => Came::Ended(Ending { run, status: SlotStatus::Failed, reason, may_pass: true }),
-        _ => Came::Ended(Ending { run, status: SlotStatus::Failed, reason, may_pass: false }),
+        AppError::Environment(_) => Came::Failed(Ending { run, status: SlotStatus::Failed, reason, may_pass: true }),
+        _ => Came::Failed(Ending { run, status: SlotStatus::Failed, reason, may_pass: false }),
     }
 }
 

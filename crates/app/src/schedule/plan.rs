@@ -24,7 +24,7 @@ pub(super) enum Next {
     /// Keep this record in the place of the one there is, and ask again.
     Keep(Box<PipelineRecord>),
     /// Begin a run for the active slot.
-    Begin(Timestamp),
+    Begin,
     /// Find out how the run of the active slot fares, if nobody here executes it, and go on with it where that is due.
     Look(RunId),
     Nothing,
@@ -128,6 +128,8 @@ fn started(record: &PipelineRecord, slot: Timestamp, now: Timestamp) -> Pipeline
         since: now,
         run: None,
         attempt: 1,
+        begun: 0,
+        resumed: 0,
         next_try: None,
         reason: None,
         interrupted: false,
@@ -154,13 +156,25 @@ fn next_of_active(pipeline: &Pipeline, active: &ActiveSlot, now: Timestamp) -> N
     if active.next_try.is_some_and(|next_try| must_wait(pipeline, next_try, now)) {
         return Next::Nothing;
     }
-    active.run.map_or(Next::Begin(active.due), Next::Look)
+    active.run.map_or(Next::Begin, Next::Look)
 }
 
 /// Whether another try is still to come. One that is further away than any wait tells that the clock was set back.
 fn must_wait(pipeline: &Pipeline, next_try: Timestamp, now: Timestamp) -> bool {
     let longest = Duration::from_secs(pipeline.retries.longest_seconds).max(BUSY);
     next_try > now && next_try.since(now) <= longest
+}
+
+/// The record with which a server goes on with the run of the active slot. Others leave it alone until it has the run.
+pub(super) fn resumed(record: &PipelineRecord, now: Timestamp) -> PipelineRecord {
+    let resumed = |active: ActiveSlot| ActiveSlot {
+        begun: active.attempt,
+        resumed: active.resumed + 1,
+        next_try: Some(now + BUSY),
+        reason: None,
+        ..active
+    };
+    PipelineRecord { active: record.active.clone().map(resumed), ..record.clone() }
 }
 
 /// The record after an execution of its active slot. `chance`: random bits.
@@ -255,7 +269,11 @@ fn wait(pipeline: &Pipeline, attempt: u32, chance: u64) -> Duration {
 
 /// The record of a slot whose run cannot begin or go on yet, because another writes its tables.
 pub(super) fn busy(record: &PipelineRecord, reason: String, now: Timestamp) -> PipelineRecord {
-    let active =
-        record.active.clone().map(|active| ActiveSlot { next_try: Some(now + BUSY), reason: Some(reason), ..active });
-    PipelineRecord { active, ..record.clone() }
+    let waiting = |active: ActiveSlot| ActiveSlot {
+        begun: active.attempt.saturating_sub(1),
+        next_try: Some(now + BUSY),
+        reason: Some(reason),
+        ..active
+    };
+    PipelineRecord { active: record.active.clone().map(waiting), ..record.clone() }
 }

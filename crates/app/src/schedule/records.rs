@@ -82,6 +82,7 @@ pub(crate) async fn begin(
         let active = record.active.as_mut().filter(|active| active.due == due && active.run.is_none());
         let Some(active) = active else { return Err(taken()) };
         active.run = Some(run.id);
+        active.begun = active.attempt;
         active.next_try = None;
         active.reason = None;
         let batch = Batch::new()
