@@ -24,7 +24,7 @@ pub enum Schedule {
     Every {
         seconds: u64,
     },
-    Cron(CronSchedule),
+    Cron(Box<CronSchedule>),
 }
 
 /// Five fields and the zone that they are read in.
@@ -60,7 +60,7 @@ impl Schedule {
         if schedule.after(Timestamp(0)).is_none() {
             return Err("it never comes".to_owned());
         }
-        Ok(Self::Cron(schedule))
+        Ok(Self::Cron(Box::new(schedule)))
     }
 
     /// The first slot after a time. `None`: there is none before the year 5000.
