@@ -8,7 +8,7 @@ PYTHON ?= python3
 help: ## This list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
-demo: ## Build Polder and run its main job on several million generated records and a real PostgreSQL
+demo: ## Build Polder, run its main job on several million generated records and a real PostgreSQL, and serve them (ARGS=--once: do not)
 	@sh tools/setup.sh --server
 	@$(PYTHON) tools/demo.py $(ARGS)
 

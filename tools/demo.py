@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
 """Polder's main job on several million generated records: a history, a good day, and a bad day that is held.
 
-    tools/demo.py [--orders N] [--folder DIR]
+    tools/demo.py [--orders N] [--folder DIR] [--once]
+
+It ends by serving: psql and curl can ask the tables until Ctrl-C. With --once it ends instead.
 
 PostgreSQL is the one that POLDER_DEMO_PG names (tables go into its schema `polder_demo`), else a private one from the
 server programs found on the machine; without any, files take its place. The project stays in `demo/` to look around in.
@@ -145,6 +147,17 @@ class Demo:
               + f"; all {time.monotonic() - self.started:.0f}s")
         self.next_steps(held)
 
+    def serve(self):
+        """Serves until Ctrl-C, which both hear."""
+        self.title("Serving, until Ctrl-C")
+        self.command("up")
+        process = subprocess.Popen([self.polder, "up"], cwd=self.project)
+        while True:
+            try:
+                return process.wait()
+            except KeyboardInterrupt:
+                pass
+
     def next_steps(self, held):
         shown = os.path.relpath(self.project)
         relative = os.path.relpath(self.polder, self.project)
@@ -164,6 +177,7 @@ def parse_arguments():
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("--orders", type=int, default=int(os.environ.get("POLDER_DEMO_ORDERS", "1000000")))
     parser.add_argument("--folder", default=os.path.join(ROOT, "demo"))
+    parser.add_argument("--once", action="store_true", help="end instead of serving")
     return parser.parse_args()
 
 
@@ -193,6 +207,8 @@ def main():
     demo.build()
     with database() as demo.database:
         demo.play()
+        if not arguments.once:
+            demo.serve()
 
 
 if __name__ == "__main__":

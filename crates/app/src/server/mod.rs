@@ -51,6 +51,8 @@ pub enum ServerNote {
     RunBegan { pipeline: String, run: RunId },
     /// A run of a pipeline is at its end.
     RunEnded { pipeline: String, run: RunId, status: RunStatus, reason: Option<String>, elapsed_ms: u64 },
+    /// The branch of a run that waits for somebody is removed soon.
+    Expiring { run: RunId, expires: Option<Timestamp> },
     /// Something went wrong that concerns nobody else, and the server goes on.
     Trouble(String),
 }

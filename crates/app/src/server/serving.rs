@@ -1,5 +1,6 @@
 //! Opening the doors, and closing them.
 
+use std::collections::HashSet;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -153,9 +154,18 @@ fn unusable(door: &dyn Door, address: Option<SocketAddr>, error: &io::Error) -> 
 }
 
 async fn housekeep(server: Arc<Server>, log: Arc<dyn ServerLog>, stop: CancellationToken) {
+    let mut warned = HashSet::new();
     loop {
-        if let Err(error) = server.app().housekeep().await {
+        let app = server.app();
+        if let Err(error) = app.housekeep().await {
             log.note(&ServerNote::Trouble(format!("what is past its keep was not removed: {error}")));
+        }
+        // A store that does not answer has been told of.
+        for open in app.expiring().await.unwrap_or_default() {
+            let run = open.record.id;
+            if warned.insert(run) {
+                log.note(&ServerNote::Expiring { run, expires: open.expires });
+            }
         }
         tokio::select! {
             () = stop.cancelled() => return,

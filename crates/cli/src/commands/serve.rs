@@ -79,6 +79,13 @@ impl ServerLog for Log {
                 let reason = reason.as_deref().map(|reason| format!(": {reason}")).unwrap_or_default();
                 format!("{time} {pipeline}: run {run} is {word}{reason} ({})", human::elapsed(*elapsed_ms))
             }
+            ServerNote::Expiring { run, expires } => {
+                let when = expires.map(|at| format!(" ({})", human::moment(at, now(&self.app)))).unwrap_or_default();
+                let word = paint.style(WARN, "expires:");
+                format!(
+                    "{time} {word} the branch of run {run} is removed soon{when}: polder run --resume {run}, or accept it"
+                )
+            }
             ServerNote::Trouble(what) => format!("{time} {} {what}", paint.style(WARN, "warning:")),
         });
     }

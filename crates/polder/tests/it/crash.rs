@@ -222,6 +222,60 @@ fn kill_and_recover(project: &Project, rounds: u64, loses_state: bool) {
     assert!(alive > 0, "nothing was killed: the test tests nothing");
 }
 
+/// A server that runs a pipeline, on a disk or in a bucket.
+fn kill_the_server(project: &Project, rounds: u64) {
+    const ROWS: u64 = 2_000;
+    /// The least interval, and what a run takes after it on a busy machine.
+    const SLOT: Duration = Duration::from_secs(10);
+    const PATIENCE: Duration = Duration::from_secs(90);
+    project.write("sources/orders.yaml", "files: data/*.csv\n");
+    project.write("pipelines/feed.yaml", "every: 10s\n");
+    let (mut known, mut amount) = (1, 0);
+    let mut chance = Chance::new();
+    for round in 1..=number("POLDER_CRASH_ROUNDS", rounds) {
+        let (text, sum) = orders(known, known + ROWS);
+        project.write(&format!("data/{round:06}.csv"), &text);
+        known += ROWS;
+        amount += sum;
+        let mut served = start(project, &["up"]);
+        let micros = u64::try_from(SLOT.as_micros()).unwrap() + 1_000_000;
+        std::thread::sleep(Duration::from_micros(chance.below(micros)));
+        assert!(kill(&mut served), "round {round}: the server ended by itself");
+        // What the next one does is all that happens: nobody calls `run`.
+        let mut served = start(project, &["up"]);
+        let since = Instant::now();
+        let rows = || {
+            let done = project.polder(&["sql", "--format", "csv", "select orders from gold.total"]);
+            done.out.lines().nth(1).and_then(|n| n.parse::<u64>().ok())
+        };
+        while rows() != Some(known - 1) {
+            assert!(since.elapsed() < PATIENCE, "round {round}: the rows never came");
+            std::thread::sleep(Duration::from_millis(300));
+        }
+        assert!(kill(&mut served), "round {round}: the server ended by itself");
+        expect(project, "bronze.orders", known - 1, amount, &format!("round {round}"));
+    }
+    // No slot was run twice.
+    let twice = "select count(*) from (select due from system.runs where pipeline = 'feed' and due is not null \
+                 group by due having count(*) > 1)";
+    assert_eq!(project.number(twice), 0);
+}
+
+#[test]
+fn a_pipeline_goes_on_whenever_the_server_is_killed() {
+    kill_the_server(&project_on("bronze.orders"), 4);
+}
+
+#[test]
+fn a_pipeline_on_a_bucket_goes_on_whenever_the_server_is_killed() {
+    if let Some((_, url)) = crate::s3::servers().into_iter().next() {
+        let project = project_on("bronze.orders");
+        let place = crate::s3::warehouse(&url);
+        project.write("polder.yaml", &format!("name: crash\nwarehouse: {place}\n{}", crate::s3::settings(&url)));
+        kill_the_server(&project, 3);
+    }
+}
+
 /// `$POLDER_TEST_PG`, with a schema of its own.
 async fn database() -> Option<(String, PgConnection)> {
     let Ok(url) = std::env::var("POLDER_TEST_PG") else {
