@@ -382,7 +382,8 @@ fn middle(bad: usize, good: usize, skipped: &BTreeSet<usize>) -> Option<usize> {
         .chain(skipped.iter().copied().filter(|place| (bad + 1..good).contains(place)))
         .chain(std::iter::once(good))
         .collect();
-    let widest = bounds.windows(2).filter(|w| w[1] - w[0] > 1).max_by_key(|w| w[1] - w[0])?;
+    // Of equal ones the first: `max_by_key` gives the last that it meets.
+    let widest = bounds.windows(2).rev().filter(|w| w[1] - w[0] > 1).max_by_key(|w| w[1] - w[0])?;
     Some(widest[0] + (widest[1] - widest[0]) / 2)
 }
 

@@ -45,7 +45,7 @@ pub use init::{Initialised, examples, init};
 pub use leftovers::Dropped;
 pub use lock::{Looked, look, write_lock};
 pub use plan::{Action, Plan, PlannedStep};
-pub use polder_catalog::Expired;
+pub use polder_catalog::{CatalogError, Expired};
 pub use polder_ingest::{Cursor, Surveyed};
 pub use polder_project::{Doors, Listen, parse_duration_seconds as duration_seconds};
 pub use polder_sql::{DataType, Prepared, QueryResult, ScalarValue, SqlError, by_offset};
@@ -55,7 +55,7 @@ pub use run::{AcceptRequest, LoggedEvent, RunRequest, RunSummary, Shown};
 pub use runs::RunRow;
 pub use schedule::{PipelineRow, Scheduler, Sinks};
 pub use server::{
-    Address, Admission, Claim, Door, Entrance, Guest, Health, Measured, Metrics, NewToken, Outcome, Served, Server,
-    ServerLog, ServerNote, Serving, ServingOptions, TokenRow, served,
+    Address, Admission, Claim, Counted, Door, Entrance, Guest, Health, Measured, Metrics, NewToken, Outcome, Served,
+    Server, ServerLog, ServerNote, Serving, ServingOptions, TokenRow, served,
 };
 pub use tables::{ColumnDetails, SnapshotDetails, TableDetails, TableRow};

@@ -133,7 +133,11 @@ impl SqlSession {
     /// # Errors
     /// A statement that is wrong or denied.
     pub async fn prepare(&self, sql: &str, types: &[Option<DataType>]) -> Result<Prepared, AppError> {
-        self.session.prepare(sql, types).await.map_err(|e| self.error(e, sql))
+        let prepared = match &self.workers {
+            Some(workers) => self.session.prepare_on(workers, sql, types).await,
+            None => self.session.prepare(sql, types).await,
+        };
+        prepared.map_err(|e| self.error(e, sql))
     }
 
     /// An error of a stream of rows.

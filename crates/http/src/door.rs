@@ -88,10 +88,9 @@ impl Door for HttpDoor {
             let connection = graceful.watch(connection);
             let server = Arc::clone(&server);
             tokio::spawn(async move {
-                server.metrics().connections(NAME, 1);
+                let _counted = server.metrics().connection(NAME);
                 // What is wrong with a connection is its client's to know.
                 let _ = connection.await;
-                server.metrics().connections(NAME, -1);
                 drop(place);
             });
         }

@@ -1,9 +1,9 @@
 //! `/api/runs`: what ran, and how it went.
 
-use axum::Json;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
-use polder_app::{LoggedEvent, RunRow};
+use axum::{Extension, Json};
+use polder_app::{App, Guest, LoggedEvent, RunRow};
 use polder_base::RunId;
 use polder_run::StepRecord;
 use serde::{Deserialize, Serialize};
@@ -21,13 +21,27 @@ pub(crate) struct Listed {
     limit: Option<usize>,
 }
 
+/// Records of runs quote rows that broke checks, and count rows of every table: they are for those who may see all of
+/// them. `system.runs`, `system.steps` and `system.checks` leave out what somebody may not see.
+fn is_for(guest: &Guest, app: &App) -> Result<(), Failure> {
+    if !guest.is_bound(app) {
+        return Ok(());
+    }
+    let message = format!("policies bind `{}`, and runs tell of all tables", guest.principal);
+    let mut failure = Failure::new(StatusCode::FORBIDDEN, message);
+    failure.told.hint = Some("ask `system.runs`, `system.steps` and `system.checks`".to_owned());
+    Err(failure)
+}
+
 /// The newest runs first.
 pub(crate) async fn list(
     State(shared): State<Shared>,
+    Extension(guest): Extension<Guest>,
     Query(listed): Query<Listed>,
 ) -> Result<Json<Vec<RunRow>>, Failure> {
-    let limit = listed.limit.unwrap_or(USUAL).min(MOST);
-    Ok(Json(shared.server.app().run_rows(limit).await?))
+    let app = shared.server.app();
+    is_for(&guest, &app)?;
+    Ok(Json(app.run_rows(listed.limit.unwrap_or(USUAL).min(MOST)).await?))
 }
 
 #[derive(Debug, Serialize)]
@@ -37,8 +51,13 @@ pub(crate) struct OneRun {
     steps: Vec<StepRecord>,
 }
 
-pub(crate) async fn one(State(shared): State<Shared>, Path(run): Path<String>) -> Result<Json<OneRun>, Failure> {
+pub(crate) async fn one(
+    State(shared): State<Shared>,
+    Extension(guest): Extension<Guest>,
+    Path(run): Path<String>,
+) -> Result<Json<OneRun>, Failure> {
     let (app, run) = (shared.server.app(), number(&run)?);
+    is_for(&guest, &app)?;
     let row = app.run_row(run).await?;
     Ok(Json(OneRun { run: row, steps: app.steps(run).await? }))
 }
@@ -53,10 +72,12 @@ pub(crate) struct After {
 /// What happened in a run, in order: for those who follow it, from an event on.
 pub(crate) async fn events(
     State(shared): State<Shared>,
+    Extension(guest): Extension<Guest>,
     Path(run): Path<String>,
     Query(after): Query<After>,
 ) -> Result<Json<Vec<LoggedEvent>>, Failure> {
     let (app, run) = (shared.server.app(), number(&run)?);
+    is_for(&guest, &app)?;
     app.run_row(run).await?;
     Ok(Json(app.events(run, after.after).await?))
 }

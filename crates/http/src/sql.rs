@@ -13,7 +13,7 @@ use axum::response::{IntoResponse, Response};
 use futures::{Stream, StreamExt};
 use polder_app::{Guest, Measured, Outcome, QueryResult, ScalarValue, SqlOptions, SqlSession, by_offset};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::value::RawValue;
 
 use crate::door::NAME;
 use crate::failure::Failure;
@@ -25,14 +25,18 @@ use crate::types::sql_type;
 #[serde(deny_unknown_fields)]
 struct Asked {
     sql: String,
-    /// Values of `$1`, `$2`, …
+    /// Values of `$1`, `$2`, …, as they are written: numbers keep their digits.
     #[serde(default)]
-    params: Vec<Value>,
-    #[serde(flatten)]
-    how: How,
+    params: Vec<Box<RawValue>>,
+    #[serde(rename = "ref")]
+    at: Option<String>,
+    max_rows: Option<u64>,
+    timeout_ms: Option<u64>,
 }
 
+/// What stands in the address. In a body of JSON it wins.
 #[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct How {
     /// The ref; `main` unless given.
     #[serde(rename = "ref")]
@@ -77,20 +81,27 @@ fn asked(headers: &HeaderMap, body: &Bytes, how: How) -> Result<Asked, Failure> 
     let text = std::str::from_utf8(body).map_err(|_| wrong("the body is not UTF-8".to_owned()))?;
     let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     if !kind.starts_with("application/json") {
-        return Ok(Asked { sql: text.to_owned(), params: Vec::new(), how });
+        let How { at, max_rows, timeout_ms } = how;
+        return Ok(Asked { sql: text.to_owned(), params: Vec::new(), at, max_rows, timeout_ms });
     }
-    let asked = serde_json::from_str(text);
-    asked.map_err(|error| wrong(format!("the body is not {{\"sql\": …, \"params\": […], \"ref\": …}}: {error}")))
+    let asked: Asked = serde_json::from_str(text)
+        .map_err(|error| wrong(format!("the body is not {{\"sql\": …, \"params\": […], \"ref\": …}}: {error}")))?;
+    Ok(Asked {
+        at: asked.at.or(how.at),
+        max_rows: asked.max_rows.or(how.max_rows),
+        timeout_ms: asked.timeout_ms.or(how.timeout_ms),
+        ..asked
+    })
 }
 
 async fn begin(shared: &Shared, guest: Guest, asked: &Asked) -> Result<(SqlSession, QueryResult), Failure> {
     let app = shared.server.app();
     let options = SqlOptions {
-        at: Some(asked.how.at.clone().unwrap_or_else(|| "main".to_owned())),
+        at: Some(asked.at.clone().unwrap_or_else(|| "main".to_owned())),
         principal: Some(guest.principal),
         roles: guest.roles,
-        timeout: asked.how.timeout_ms.map(Duration::from_millis),
-        max_rows: asked.how.max_rows,
+        timeout: asked.timeout_ms.map(Duration::from_millis),
+        max_rows: asked.max_rows,
         ..SqlOptions::default()
     };
     let session = app.session(&options).await?;
@@ -100,7 +111,9 @@ async fn begin(shared: &Shared, guest: Guest, asked: &Asked) -> Result<(SqlSessi
         given => {
             let prepared = session.prepare(&asked.sql, &[]).await.map_err(failed)?;
             let types = prepared.parameters.iter().map(Some).chain(std::iter::repeat(None));
-            let value = |(at, (value, of))| parameter(value, of).map_err(|why| wrong_parameter(at, &why));
+            let value = |(at, (value, of)): (usize, (&Box<RawValue>, Option<&DataType>))| {
+                parameter(value, of).map_err(|why| wrong_parameter(at, &why))
+            };
             given.iter().zip(types).enumerate().map(value).collect::<Result<_, _>>()?
         }
     };
@@ -113,13 +126,14 @@ fn wrong_parameter(at: usize, why: &str) -> Failure {
 }
 
 /// A JSON value as what the statement asks for. Numbers keep the digits that were written.
-fn parameter(value: &Value, of: Option<&DataType>) -> Result<ScalarValue, String> {
+fn parameter(value: &RawValue, of: Option<&DataType>) -> Result<ScalarValue, String> {
     let of = of.unwrap_or(&DataType::Utf8);
-    let text = match value {
-        Value::Null => return ScalarValue::try_from(of).map_err(|e| e.to_string()),
-        Value::String(text) => text.clone(),
-        Value::Bool(_) | Value::Number(_) => value.to_string(),
-        Value::Array(_) | Value::Object(_) => return Err("lists and objects are not taken".to_owned()),
+    let written = value.get();
+    let text = match written.as_bytes().first() {
+        Some(b'n') => return ScalarValue::try_from(of).map_err(|e| e.to_string()),
+        Some(b'"') => serde_json::from_str(written).map_err(|e| e.to_string())?,
+        Some(b'[' | b'{') => return Err("lists and objects are not taken".to_owned()),
+        _ => written.to_owned(),
     };
     let none = |_| format!("`{text}` is no {}", sql_type(of));
     match of {

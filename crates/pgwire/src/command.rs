@@ -17,6 +17,10 @@ pub(crate) enum Command {
     },
     /// A setting that is asked for.
     Show(String),
+    /// Of what there is none here: temporary tables, cursors of SQL, notices.
+    Nothing {
+        tag: &'static str,
+    },
     /// `RESET ALL`, `DISCARD ALL`.
     Reset {
         tag: &'static str,
@@ -48,7 +52,12 @@ impl Command {
             ["show", "transaction", "isolation", "level"] => Self::Show("transaction_isolation".to_owned()),
             ["show", name] if !SHOWN_BY_SESSION.contains(name) => Self::Show(words[1].to_owned()),
             ["reset", "all"] => Self::Reset { tag: "RESET" },
-            ["discard", ..] => Self::Reset { tag: "DISCARD ALL" },
+            ["discard", "all"] => Self::Reset { tag: "DISCARD ALL" },
+            ["discard", "temp" | "temporary"] => Self::Nothing { tag: "DISCARD TEMP" },
+            ["discard", "sequences"] => Self::Nothing { tag: "DISCARD SEQUENCES" },
+            ["discard", "plans"] => Self::Nothing { tag: "DISCARD PLANS" },
+            ["close", "all"] => Self::Nothing { tag: "CLOSE CURSOR ALL" },
+            ["unlisten", ..] => Self::Nothing { tag: "UNLISTEN" },
             ["reset", _] => Self::Set { name: words[1].to_owned(), value: None },
             ["deallocate", "all"] | ["deallocate", "prepare", "all"] => Self::Deallocate(None),
             ["deallocate", "prepare", _] => Self::Deallocate(Some(unquoted(words[2]))),
@@ -66,7 +75,7 @@ impl Command {
             Self::End { commit: false } => "ROLLBACK",
             Self::Set { .. } => "SET",
             Self::Show(_) => "SHOW",
-            Self::Reset { tag } => tag,
+            Self::Reset { tag } | Self::Nothing { tag } => tag,
             Self::Deallocate(_) => "DEALLOCATE",
         }
     }
@@ -166,6 +175,8 @@ mod tests {
             ("SHOW server_version", Command::Show("server_version".to_owned())),
             ("SHOW TABLES", Command::Query),
             ("DISCARD ALL", Command::Reset { tag: "DISCARD ALL" }),
+            ("DISCARD TEMP", Command::Nothing { tag: "DISCARD TEMP" }),
+            ("UNLISTEN *", Command::Nothing { tag: "UNLISTEN" }),
             ("DEALLOCATE \"_pg3_0\"", Command::Deallocate(Some("_pg3_0".to_owned()))),
             ("select 1", Command::Query),
             ("-- begin\nselect 'rollback'", Command::Query),

@@ -23,12 +23,16 @@ use crate::frames::Frames;
 use crate::frontend::{Bind, Formats, Frontend, Named};
 use crate::problem::{Problem, sqlstate};
 use crate::results::Results;
-use crate::settings::Settings;
+use crate::settings::{REPORTED, Settings};
 use crate::startup::Start;
 use crate::statement::{Parameter, Portal, PortalState, Statement, are_alike, description, one_text, said};
 
-/// Prepared statements or portals of one connection.
-const MOST_NAMED: usize = 10_000;
+/// Prepared statements of one connection, and bytes of their texts together.
+const MOST_STATEMENTS: usize = 2_000;
+const MOST_TEXT: usize = 64 << 20;
+
+/// Portals of one connection: each may be a statement that goes on.
+const MOST_PORTALS: usize = 32;
 
 /// Why a message was not answered as it was meant.
 #[derive(Debug)]
@@ -56,8 +60,8 @@ type Answer<T = ()> = Result<T, Trouble>;
 #[derive(Debug)]
 enum Transaction {
     None,
-    /// All statements read what the first of them found.
-    Open(Option<SqlSession>),
+    /// All statements read the commit that the first of them found.
+    Open(Option<String>),
     /// A statement failed: nothing is answered before the end.
     Failed,
 }
@@ -156,10 +160,11 @@ impl Connection {
             return Err(Trouble::Gone);
         }
         self.skipping = extended;
-        if !extended {
-            self.ready().await?;
+        if extended {
+            // Who asked with `Flush` waits for it, and no `Flush` is heard any more.
+            return Ok(self.backend.flush().await?);
         }
-        Ok(())
+        self.ready().await
     }
 
     async fn answer(&mut self, message: Frontend) -> Answer {
@@ -271,11 +276,16 @@ impl Connection {
             }
             Command::Reset { tag } => {
                 self.settings.reset();
+                for name in REPORTED {
+                    let (name, value) = self.settings.show(name)?;
+                    self.say(PgWireBackendMessage::ParameterStatus(ParameterStatus::new(name.to_owned(), value)))?;
+                }
                 if tag == "DISCARD ALL" {
                     self.statements.clear();
                     self.portals.clear();
                 }
             }
+            Command::Nothing { .. } => {}
             Command::Deallocate(Some(name)) => {
                 self.statements.remove(&name);
             }
@@ -294,9 +304,10 @@ impl Connection {
             return Err(Problem::new(sqlstate::DUPLICATE_STATEMENT, message).into());
         }
         let statement = self.prepare(sql, types).await?;
-        if self.statements.len() >= MOST_NAMED {
-            let message = format!("this connection has {MOST_NAMED} prepared statements already");
-            return Err(Problem::new(sqlstate::TOO_MUCH, message).into());
+        let text: usize = self.statements.values().map(|known| known.sql.len()).sum();
+        if self.statements.len() >= MOST_STATEMENTS || text + statement.sql.len() > MOST_TEXT {
+            let message = format!("this connection has {} prepared statements already", self.statements.len());
+            return Err(Problem::new(sqlstate::TOO_MUCH, message).hint("DEALLOCATE those that are not needed").into());
         }
         self.statements.insert(name, Arc::new(statement));
         self.say(PgWireBackendMessage::ParseComplete(ParseComplete::new()))
@@ -306,6 +317,10 @@ impl Connection {
         let split = statements::split(&sql);
         if split.statements.is_empty() && statements::is_blank(split.rest) {
             return Ok(Statement { command: None, sql, parameters: Vec::new(), schema: None });
+        }
+        if split.statements.len() + usize::from(!statements::is_blank(split.rest)) > 1 {
+            let message = "a prepared statement is one statement";
+            return Err(Problem::new(sqlstate::SYNTAX, message).hint("send them one after the other").into());
         }
         let command = Command::of(&sql);
         self.may_answer(&command)?;
@@ -339,8 +354,8 @@ impl Connection {
         let statement = self.statement(&bind.statement)?;
         let name = bind.portal.clone();
         let portal = Portal::new(bind, statement)?;
-        if self.portals.len() >= MOST_NAMED {
-            let message = format!("this connection has {MOST_NAMED} portals already");
+        if self.portals.len() >= MOST_PORTALS && !self.portals.contains_key(&name) {
+            let message = format!("this connection has {MOST_PORTALS} portals already");
             return Err(Problem::new(sqlstate::TOO_MUCH, message).into());
         }
         self.portals.insert(name, portal);
@@ -407,6 +422,7 @@ impl Connection {
             portal.state = PortalState::Running(Box::new(results));
         }
         let PortalState::Running(results) = &mut portal.state else { return self.complete("SELECT 0") };
+        results.stop = self.cancel.statement();
         let most = if rows == 0 { u64::MAX } else { u64::from(rows) };
         let before = results.given;
         if self.send(results, most).await? {
@@ -421,11 +437,9 @@ impl Connection {
 
     /// A session at the ref as it is now, or as the transaction found it.
     async fn session(&mut self) -> Result<SqlSession, Problem> {
-        if let Transaction::Open(Some(session)) = &self.transaction {
-            return Ok(session.clone());
-        }
+        let pinned = if let Transaction::Open(Some(commit)) = &self.transaction { Some(commit.clone()) } else { None };
         let options = SqlOptions {
-            at: Some(self.at.clone()),
+            at: Some(pinned.unwrap_or_else(|| self.at.clone())),
             principal: Some(self.guest.principal.clone()),
             roles: self.guest.roles.clone(),
             timeout: self.settings.timeout(),
@@ -435,7 +449,7 @@ impl Connection {
         let app = self.shared.server.app();
         let session = app.session(&options).await.map_err(|error| Problem::of(&error, ""))?;
         if let Transaction::Open(found) = &mut self.transaction {
-            *found = Some(session.clone());
+            found.get_or_insert_with(|| session.inner().at().0.clone());
         }
         Ok(session)
     }
@@ -479,7 +493,12 @@ impl Connection {
             }
             left -= results.write(left, self.backend.buffer(), Backend::is_enough);
             if self.backend.has_enough() {
-                self.backend.flush().await?;
+                // A client that does not read is waited for, but not against its own word or the end of the server.
+                tokio::select! {
+                    sent = self.backend.flush() => sent?,
+                    () = stop.cancelled() => return Err(Trouble::Gone),
+                    () = self.shared.stop.cancelled() => return Err(Trouble::Gone),
+                }
             }
         }
     }

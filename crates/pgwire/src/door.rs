@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use polder_app::{Door, Doors, Entrance, Listen, Server};
 use tokio::net::TcpStream;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -23,6 +23,9 @@ const PORT: u16 = 5433;
 
 /// Connections at once.
 const MOST: usize = 1000;
+
+/// Connections at once of which nobody knows yet whose they are.
+const MOST_STARTING: usize = 500;
 
 /// Who has not said who they are by then is let go.
 const STARTUP: Duration = Duration::from_secs(30);
@@ -64,7 +67,7 @@ impl Door for PostgresDoor {
     async fn serve(self: Arc<Self>, entrance: Entrance) {
         let Entrance { listener, server, trusting, stop } = entrance;
         let shared = Arc::new(Shared { server, cancels: Arc::default(), trusting, stop: stop.clone() });
-        let places = Arc::new(Semaphore::new(MOST));
+        let (places, starting) = (Arc::new(Semaphore::new(MOST)), Arc::new(Semaphore::new(MOST_STARTING)));
         let mut connections = JoinSet::new();
         loop {
             let accepted = tokio::select! {
@@ -75,11 +78,9 @@ impl Door for PostgresDoor {
             };
             match accepted {
                 Ok((socket, _)) => {
-                    let (shared, place) = (Arc::clone(&shared), Arc::clone(&places).try_acquire_owned().ok());
-                    connections.spawn(async move {
-                        converse(socket, shared, place.is_some()).await;
-                        drop(place);
-                    });
+                    // Who has not said who they are takes no place of those who have.
+                    let Ok(starting) = Arc::clone(&starting).try_acquire_owned() else { continue };
+                    connections.spawn(converse(socket, Arc::clone(&shared), Arc::clone(&places), starting));
                 }
                 Err(error) => {
                     tracing::warn!(%error, "a connection was not accepted");
@@ -92,7 +93,7 @@ impl Door for PostgresDoor {
 }
 
 /// Speaks with one client to the end. What goes wrong with the socket is the client's to know.
-async fn converse(socket: TcpStream, shared: Arc<Shared>, place: bool) {
+async fn converse(socket: TcpStream, shared: Arc<Shared>, places: Arc<Semaphore>, started: OwnedSemaphorePermit) {
     // Answers are gathered here, and go out when they are complete.
     let _ = socket.set_nodelay(true);
     let (read, write) = socket.into_split();
@@ -101,16 +102,16 @@ async fn converse(socket: TcpStream, shared: Arc<Shared>, place: bool) {
         () = shared.stop.cancelled() => return,
         starting = tokio::time::timeout(STARTUP, startup::start(&mut frames, &mut backend, &shared)) => starting,
     };
-    let start = match starting {
-        Ok(Ok(Some(start))) if place => start,
-        Ok(Ok(Some(_))) => {
+    drop(started);
+    let Ok(Ok(Some(start))) = starting else { return backend.close().await };
+    let _place = match places.try_acquire() {
+        Ok(place) => place,
+        Err(_) => {
             let full = Problem::fatal(sqlstate::TOO_MANY_CONNECTIONS, format!("{MOST} clients are connected already"));
             let _ = backend.say(full.message());
             return backend.close().await;
         }
-        _ => return backend.close().await,
     };
-    shared.server.metrics().connections(NAME, 1);
+    let _counted = shared.server.metrics().connection(NAME);
     Connection::new(frames, backend, Arc::clone(&shared), start).run().await;
-    shared.server.metrics().connections(NAME, -1);
 }

@@ -26,11 +26,18 @@ pub(crate) struct Frame {
 pub(crate) struct Frames {
     socket: OwnedReadHalf,
     buffer: BytesMut,
+    /// The longest message that is taken.
+    max: usize,
 }
 
 impl Frames {
     pub(crate) fn new(socket: OwnedReadHalf) -> Self {
-        Self { socket, buffer: BytesMut::with_capacity(4 << 10) }
+        Self { socket, buffer: BytesMut::with_capacity(4 << 10), max: STARTUP_MAX }
+    }
+
+    /// The client is known: it may send statements from now on.
+    pub(crate) fn admit(&mut self) {
+        self.max = MESSAGE_MAX;
     }
 
     /// The body of the first message, or of one of those that may come before it; `None`: the client has gone.
@@ -48,7 +55,7 @@ impl Frames {
     /// The next message; `None`: the client has gone.
     pub(crate) async fn next(&mut self) -> io::Result<Option<Frame>> {
         loop {
-            if let Some(frame) = take(&mut self.buffer)? {
+            if let Some(frame) = take(&mut self.buffer, self.max)? {
                 return Ok(Some(frame));
             }
             if !self.more().await? {
@@ -105,9 +112,9 @@ fn take_startup(buffer: &mut BytesMut) -> io::Result<Option<Bytes>> {
     Ok(Some(buffer.split_to(body).freeze()))
 }
 
-fn take(buffer: &mut BytesMut) -> io::Result<Option<Frame>> {
+fn take(buffer: &mut BytesMut, max: usize) -> io::Result<Option<Frame>> {
     let Some((&kind, rest)) = buffer.split_first() else { return Ok(None) };
-    let Some(body) = length(rest, MESSAGE_MAX)?.filter(|body| buffer.len() >= body + 5) else { return Ok(None) };
+    let Some(body) = length(rest, max)?.filter(|body| buffer.len() >= body + 5) else { return Ok(None) };
     buffer.advance(5);
     Ok(Some(Frame { kind, body: buffer.split_to(body).freeze() }))
 }
@@ -129,12 +136,12 @@ mod tests {
         let mut buffer = BytesMut::new();
         for byte in &bytes[..bytes.len() - 1] {
             buffer.extend_from_slice(&[*byte]);
-            assert_eq!(take(&mut buffer).unwrap(), None);
+            assert_eq!(take(&mut buffer, MESSAGE_MAX).unwrap(), None);
         }
         buffer.extend_from_slice(&bytes[bytes.len() - 1..]);
         buffer.extend_from_slice(&frame(b'X', b""));
-        assert_eq!(take(&mut buffer).unwrap().unwrap().body.as_ref(), b"select 1\0");
-        assert_eq!(take(&mut buffer).unwrap().unwrap().kind, b'X');
+        assert_eq!(take(&mut buffer, MESSAGE_MAX).unwrap().unwrap().body.as_ref(), b"select 1\0");
+        assert_eq!(take(&mut buffer, MESSAGE_MAX).unwrap().unwrap().kind, b'X');
         assert!(buffer.is_empty());
     }
 
@@ -142,7 +149,7 @@ mod tests {
     fn lengths_that_cannot_be_are_refused_before_anything_is_reserved() {
         for length in [0_u32, 3, u32::MAX, (MESSAGE_MAX + 5) as u32] {
             let mut buffer = BytesMut::from(&[&b"Q"[..], &length.to_be_bytes()].concat()[..]);
-            assert!(take(&mut buffer).is_err(), "{length}");
+            assert!(take(&mut buffer, MESSAGE_MAX).is_err(), "{length}");
             let mut buffer = BytesMut::from(&length.to_be_bytes()[..]);
             assert!(take_startup(&mut buffer).is_err(), "{length}");
         }
@@ -152,7 +159,7 @@ mod tests {
         #[test]
         fn any_bytes_are_messages_or_an_error(bytes: Vec<u8>) {
             let mut buffer = BytesMut::from(&bytes[..]);
-            while let Ok(Some(_)) = take(&mut buffer) {}
+            while let Ok(Some(_)) = take(&mut buffer, MESSAGE_MAX) {}
             let _ = take_startup(&mut BytesMut::from(&bytes[..]));
         }
     }

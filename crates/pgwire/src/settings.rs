@@ -18,7 +18,11 @@ enum Rule {
     Free,
     /// It can be set to what it is.
     Fixed,
+    /// Taken from whoever sends it, as drivers do at every start, and told to be what it is.
+    Stays,
     Timeout,
+    /// Text is UTF-8. A client without an encoding of its own gets it as it is.
+    Encoding,
     /// Where names without a schema are looked for.
     Search,
     /// Styles of which one is spoken: text that has to begin with this.
@@ -29,7 +33,7 @@ enum Rule {
 const KNOWN: &[(&str, &str, Rule)] = &[
     ("application_name", "", Rule::Free),
     ("bytea_output", "hex", Rule::Fixed),
-    ("client_encoding", "UTF8", Rule::Fixed),
+    ("client_encoding", "UTF8", Rule::Encoding),
     ("client_min_messages", "notice", Rule::Free),
     ("DateStyle", "ISO, MDY", Rule::Begins("ISO")),
     ("default_transaction_isolation", "repeatable read", Rule::Free),
@@ -52,7 +56,7 @@ const KNOWN: &[(&str, &str, Rule)] = &[
     ("standard_conforming_strings", "on", Rule::Fixed),
     ("statement_timeout", "0", Rule::Timeout),
     ("synchronous_commit", "on", Rule::Free),
-    ("TimeZone", "UTC", Rule::Free),
+    ("TimeZone", "UTC", Rule::Stays),
     ("transaction_isolation", "repeatable read", Rule::Free),
     ("transaction_read_only", "on", Rule::Free),
 ];
@@ -76,6 +80,8 @@ pub(crate) const REPORTED: [&str; 11] = [
 pub(crate) struct Settings {
     /// Lower-case name → value, of those that were set.
     set: BTreeMap<String, String>,
+    /// The same at the start of the connection: what RESET goes back to.
+    first: BTreeMap<String, String>,
     /// What is shown as `session_authorization`.
     user: String,
 }
@@ -93,17 +99,27 @@ impl Settings {
         let (name, first, rule) = find(name)?;
         let key = name.to_ascii_lowercase();
         match value {
-            None => _ = self.set.remove(&key),
+            None => match self.first.get(&key) {
+                Some(first) => _ = self.set.insert(key, first.clone()),
+                None => _ = self.set.remove(&key),
+            },
             Some(value) => {
                 check(name, first, rule, value)?;
-                self.set.insert(key, value.to_owned());
+                if !matches!(rule, Rule::Stays | Rule::Encoding) {
+                    self.set.insert(key, value.to_owned());
+                }
             }
         }
         Ok(REPORTED.contains(&name).then(|| (name, self.value(name, first))))
     }
 
+    /// What is set now is what RESET goes back to.
+    pub(crate) fn begin(&mut self) {
+        self.first.clone_from(&self.set);
+    }
+
     pub(crate) fn reset(&mut self) {
-        self.set.clear();
+        self.set.clone_from(&self.first);
     }
 
     /// # Errors
@@ -147,7 +163,8 @@ fn find(name: &str) -> Result<(&'static str, &'static str, &'static Rule), Probl
 fn check(name: &str, first: &str, rule: &Rule, value: &str) -> Result<(), Problem> {
     let plain = |text: &str| text.to_ascii_lowercase().replace(['-', '_'], "");
     let fits = match rule {
-        Rule::Free | Rule::Search => true,
+        Rule::Free | Rule::Search | Rule::Stays => true,
+        Rule::Encoding => matches!(&*plain(value), "utf8" | "unicode" | "sqlascii" | "auto" | ""),
         Rule::Fixed => plain(value) == plain(first) || matches!((first, &*plain(value)), ("on", "true" | "1")),
         Rule::Timeout => milliseconds(value).is_some(),
         Rule::Begins(start) => plain(value).starts_with(&plain(start)),

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use pgwire::messages::PgWireBackendMessage;
 use pgwire::messages::response::{GssEncResponse, ReadyForQuery, SslResponse, TransactionStatus};
 use pgwire::messages::startup::{Authentication, BackendKeyData, NegotiateProtocolVersion, ParameterStatus, SecretKey};
-use polder_app::{Admission, AppError, Claim, Guest};
+use polder_app::{Admission, AppError, CatalogError, Claim, Guest};
 
 use crate::backend::Backend;
 use crate::cancel::Cancellable;
@@ -37,6 +37,7 @@ pub(crate) async fn start(frames: &mut Frames, backend: &mut Backend, shared: &S
     let Some(hello) = hello(frames, backend, shared).await? else { return Ok(None) };
     match admit(hello, frames, backend, shared).await? {
         Ok(start) => {
+            frames.admit();
             greet(&start, backend)?;
             backend.flush().await?;
             Ok(Some(start))
@@ -178,6 +179,7 @@ async fn enter(hello: Hello, guest: Guest, shared: &Shared) -> Result<Start, Pro
     for (name, value) in &hello.others {
         settings.set(name, Some(value)).map_err(|problem| Problem { fatal: true, ..problem })?;
     }
+    settings.begin();
     let at = which_ref(hello.at, &hello.user, shared).await?;
     let app = shared.server.app();
     let secret = app.catalog().system().random().to_be_bytes();
@@ -191,7 +193,11 @@ async fn which_ref(named: Option<String>, user: &str, shared: &Shared) -> Result
     let Some(name) = named else { return Ok(MAIN.to_owned()) };
     match app.catalog().resolve(&name).await {
         Ok(_) => Ok(name),
-        Err(_) if name == user || name == "postgres" => Ok(MAIN.to_owned()),
+        Err(CatalogError::UnknownRef { .. } | CatalogError::UnknownCommit { .. })
+            if name == user || name == "postgres" =>
+        {
+            Ok(MAIN.to_owned())
+        }
         Err(error) => {
             let problem = Problem::of(&AppError::from(error), "");
             let hint = problem

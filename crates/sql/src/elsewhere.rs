@@ -3,9 +3,10 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use datafusion::arrow::array::RecordBatch;
-use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::arrow::datatypes::{DataType, SchemaRef};
 use datafusion::common::{Result as DfResult, ScalarValue};
 use datafusion::execution::RecordBatchStream;
 use futures::{Stream, StreamExt};
@@ -13,7 +14,10 @@ use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::{QueryResult, Result, Session, SqlError};
+use crate::{Prepared, QueryResult, Result, Session, SqlError};
+
+/// A statement whose planning takes longer is none that a person wrote.
+const PREPARED_WITHIN: Duration = Duration::from_secs(60);
 
 /// Batches that are ready before somebody asks for them.
 const AHEAD: usize = 2;
@@ -54,6 +58,24 @@ impl Session {
             }
             Ok(Err(error)) => Err(error),
             Err(_) => Err(ended(task.await)),
+        }
+    }
+}
+
+impl Session {
+    /// Looks at a statement as [`Session::prepare`] does, on other threads.
+    ///
+    /// # Errors
+    /// As [`Session::prepare`]; also a limit of time.
+    pub async fn prepare_on(&self, threads: &Handle, sql: &str, types: &[Option<DataType>]) -> Result<Prepared> {
+        let (session, sql, types) = (self.clone(), sql.to_owned(), types.to_vec());
+        let timeout = self.options().limits.timeout.unwrap_or(PREPARED_WITHIN);
+        let task = AbortOnDropHandle::new(threads.spawn(async move { session.prepare(&sql, &types).await }));
+        match tokio::time::timeout(timeout, task).await {
+            Ok(Ok(prepared)) => prepared,
+            Ok(Err(error)) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            Ok(Err(_)) => Err(SqlError::Cancelled),
+            Err(_) => Err(SqlError::Limit(format!("the statement could not be planned within {timeout:?}"))),
         }
     }
 }

@@ -13,7 +13,7 @@ use datafusion::optimizer::analyzer::resolve_grouping_function::ResolveGroupingF
 use datafusion::optimizer::analyzer::type_coercion::TypeCoercion;
 use polder_catalog::{Catalog, CommitId};
 use polder_diag::Span;
-use polder_govern::{Policies, Policy, PolicyPlaces};
+use polder_govern::{Policies, Policy, PolicyPlaces, Principal};
 use polder_lake::Lake;
 
 use crate::compared::ComparedTypes;
@@ -86,6 +86,11 @@ impl Engine {
     pub async fn session_at(self: &Arc<Self>, at: CommitId, options: SessionOptions) -> Result<Session> {
         self.governance.refresh(self.catalog()).await?;
         Ok(Session::new(Core::new(Arc::clone(self), at, options)))
+    }
+
+    /// Whether some policy is for a principal: there may be rows or columns that they do not see.
+    pub fn binds(&self, principal: &Principal) -> bool {
+        self.governance.binds(principal)
     }
 
     pub(crate) fn catalog(&self) -> &Catalog {

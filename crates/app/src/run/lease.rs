@@ -48,6 +48,8 @@ impl LeaseKeeper {
             catalog.end_lease(run, term).await?;
         }
         let lease = wait_for_lease(catalog, run).await?;
+        // What was asked of an earlier try is over; what is asked from now on is meant.
+        app.forget_requests(run).await;
         if let Err(error) = lock.note(&lease) {
             // Nobody would know that it is over when we are gone. What fails here, too, is over in a while.
             let _ = catalog.release_lease(&lease).await;

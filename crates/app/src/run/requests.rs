@@ -37,9 +37,8 @@ impl Drop for Requests {
 }
 
 impl Requests {
-    /// From now on `stop` is cancelled when somebody asks for it. What was asked of an earlier try is forgotten.
+    /// From now on `stop` is cancelled when somebody asks for it, or has asked since the run's lease was taken.
     pub(super) async fn listen(app: &App, run: RunId, stop: CancellationToken) -> Self {
-        app.forget_requests(run).await;
         let by = Arc::new(Mutex::new(None));
         let (app, heard) = (app.clone(), Arc::clone(&by));
         let task = tokio::spawn(async move {

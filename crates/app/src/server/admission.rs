@@ -1,7 +1,9 @@
 //! Who may come in.
 
+use polder_sql::Principal;
+
 use super::Server;
-use crate::AppError;
+use crate::{App, AppError};
 
 /// What somebody at a door says about themselves.
 #[derive(Clone, Copy)]
@@ -36,6 +38,15 @@ pub enum Admission {
     TokenNeeded,
     /// The token is none, or not theirs. The sentence says what may be told.
     Refused(String),
+}
+
+impl Guest {
+    /// Whether some policy is for them: what quotes or counts rows of any table may not be theirs to see.
+    pub fn is_bound(&self, app: &App) -> bool {
+        let mut principal = Principal::user(self.principal.clone());
+        principal.roles.clone_from(&self.roles);
+        app.engine().binds(&principal)
+    }
 }
 
 impl Server {

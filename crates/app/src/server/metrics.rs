@@ -101,9 +101,10 @@ impl Metrics {
         Measured { metrics: Arc::clone(self), door, begun: Instant::now(), outcome: Outcome::Cancelled }
     }
 
-    /// Somebody came in, or left.
-    pub fn connections(&self, door: &'static str, change: i64) {
-        self.connections.get_or_create(&OfDoor { door }).inc_by(change);
+    /// Somebody came in, and is counted until what comes back is dropped.
+    pub fn connection(self: &Arc<Self>, door: &'static str) -> Counted {
+        self.connections.get_or_create(&OfDoor { door }).inc();
+        Counted { metrics: Arc::clone(self), door }
     }
 
     pub(super) fn main_shown(&self, shown: &Shown) {
@@ -122,6 +123,19 @@ impl Metrics {
         // Writing to a text does not fail.
         let _ = encode(&mut text, &self.registry);
         text
+    }
+}
+
+/// A connection that is open.
+#[derive(Debug)]
+pub struct Counted {
+    metrics: Arc<Metrics>,
+    door: &'static str,
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.metrics.connections.get_or_create(&OfDoor { door: self.door }).dec();
     }
 }
 
@@ -166,7 +180,7 @@ mod tests {
     #[test]
     fn what_happens_is_counted_under_documented_names() {
         let metrics = Arc::new(Metrics::new());
-        metrics.connections("http", 1);
+        let _open = metrics.connection("http");
         let measured = metrics.statement("http");
         measured.rows(3);
         measured.end(Outcome::Ok);

@@ -24,7 +24,7 @@ use crate::{App, AppError, Problems, Shown};
 pub use admission::{Admission, Claim, Guest};
 pub use door::{Address, Door, Entrance};
 pub use lock::{Served, served};
-pub use metrics::{Measured, Metrics, Outcome};
+pub use metrics::{Counted, Measured, Metrics, Outcome};
 pub use serving::{Serving, ServingOptions};
 pub use tokens::{NewToken, TokenRow};
 

@@ -34,6 +34,8 @@ impl App {
         let (ours, theirs) = (&self.loaded.project.settings, &loaded.project.settings);
         let changed = [
             ("home", ours.home != theirs.home),
+            ("warehouse", ours.warehouse != theirs.warehouse),
+            ("s3", ours.s3 != theirs.s3),
             ("memory_limit", ours.memory_limit_bytes != theirs.memory_limit_bytes),
             ("doors", ours.doors != theirs.doors),
         ];
@@ -56,9 +58,9 @@ pub(super) async fn follow(server: Arc<Server>, log: Arc<dyn ServerLog>, stop: C
         // An editor, or `git switch`, may be in the middle of it.
         let settled = now == known;
         known = now;
-        if settled && now != read {
+        // A failure that passes, such as too many open files, is tried again.
+        if settled && now != read && server.reload(&*log).await {
             read = now;
-            server.reload(&*log).await;
         }
     }
 }
@@ -69,8 +71,8 @@ async fn stamp(root: &std::path::Path) -> u64 {
 }
 
 impl Server {
-    /// Serves the files as they are now, if nothing is wrong with them.
-    pub(super) async fn reload(&self, log: &dyn ServerLog) {
+    /// Serves the files as they are now, if nothing is wrong with them. `false`: they could not be read.
+    pub(super) async fn reload(&self, log: &dyn ServerLog) -> bool {
         let app = self.app();
         let reread = async {
             let loaded = app.reread().await?;
@@ -92,7 +94,11 @@ impl Server {
                 *self.wrong.lock() = Some(Arc::clone(&problems));
                 log.note(&ServerNote::Wrong(problems));
             }
-            Err(other) => log.note(&ServerNote::Trouble(format!("the project could not be read again: {other}"))),
+            Err(other) => {
+                log.note(&ServerNote::Trouble(format!("the project could not be read again: {other}")));
+                return false;
+            }
         }
+        true
     }
 }

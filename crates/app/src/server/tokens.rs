@@ -105,13 +105,18 @@ impl App {
     /// There is none of that name.
     pub async fn revoke_token(&self, name: &str) -> Result<(), AppError> {
         let state = self.catalog.state();
-        // The hash is the key, and no name leads to it: there are a handful of tokens.
+        let mut batch = Batch::new();
+        // The hash is the key, and no name leads to it: there are a handful of tokens. Two may have one name, if they were
+        // made at the same moment.
         for (key, bytes) in state.scan(Space::Tokens, "", None, usize::MAX).await? {
             let is_it = serde_json::from_slice::<TokenRecord>(&bytes).is_ok_and(|record| record.name == name);
             if is_it {
-                state.apply(Batch::new().delete(Space::Tokens, key)).await?;
-                return Ok(());
+                batch = batch.delete(Space::Tokens, key);
             }
+        }
+        if !batch.writes.is_empty() {
+            state.apply(batch).await?;
+            return Ok(());
         }
         Err(AppError::refused(codes::REFUSED, format!("no token is called `{name}`")).hint("polder token lists them"))
     }

@@ -19,6 +19,9 @@ use crate::terminal::{self, BOLD, GOOD, WARN};
 /// How often there is a look at what is new.
 const PERIOD: Duration = Duration::from_millis(500);
 
+/// Runs that are watched by who follows.
+const WATCHED: usize = 20;
+
 /// How long `cancel` waits for the end.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -28,7 +31,11 @@ fn is_interrupted(row: &RunRow) -> bool {
 
 pub fn runs(cx: Context<'_>, arguments: &Runs) -> Result<Exit, Failure> {
     cx.with_app(&cx.options(), async |app| {
-        let rows = app.run_rows(arguments.limit).await?;
+        // Who follows knows of more runs than are listed: those that end later are told.
+        let mut rows =
+            app.run_rows(if arguments.follow { arguments.limit.max(WATCHED) } else { arguments.limit }).await?;
+        let known = rows.clone();
+        rows.truncate(arguments.limit);
         match (arguments.format, arguments.follow) {
             (Format::Json, false) => print_json(&rows)?,
             (Format::Json, true) => rows.iter().rev().try_for_each(json_line)?,
@@ -43,7 +50,7 @@ pub fn runs(cx: Context<'_>, arguments: &Runs) -> Result<Exit, Failure> {
                 terminal::print(&texts(cx.terminal.paint(), &RUN_COLUMNS, &cells, &[0, 4]));
             }
         }
-        if arguments.follow { follow(cx, &app, rows, arguments.format).await } else { Ok(Exit::Ok) }
+        if arguments.follow { follow(cx, &app, known, arguments.format).await } else { Ok(Exit::Ok) }
     })
 }
 
@@ -58,7 +65,7 @@ async fn follow(cx: Context<'_>, app: &App, rows: Vec<RunRow>, format: Format) -
     let end = cancelled_by_signal(|_| {})?;
     let state = |row: &RunRow| (row.record.status, row.record.resumed, row.executed);
     let mut known: BTreeMap<RunId, _> = rows.iter().map(|row| (row.record.id, state(row))).collect();
-    let looked_at = rows.len().max(20);
+    let looked_at = rows.len().max(WATCHED);
     loop {
         tokio::select! {
             () = end.cancelled() => return Ok(Exit::Ok),
@@ -93,10 +100,14 @@ pub fn logs(cx: Context<'_>, arguments: &Logs) -> Result<Exit, Failure> {
             Format::Text => Box::new(TextEvents::new(Lines::new(cx.terminal.paint(), cx.terminal.width), None)),
         };
         let end = cancelled_by_signal(|_| {})?;
-        let mut last = None;
+        let (mut last, mut ended) = (None, false);
         loop {
-            // Asked before the events: what it did until then is among them.
             let row = app.run_row(run).await?;
+            if !row.executed && !ended && arguments.follow {
+                // Events are kept a moment after they were told.
+                ended = true;
+                tokio::time::sleep(PERIOD).await;
+            }
             let events = app.events(run, last).await?;
             last = events.last().map_or(last, |event| Some(event.number));
             events.iter().for_each(|event| tell(&*sink, event));

@@ -98,7 +98,7 @@ mod tests {
     #[test]
     fn times_read_as_postgresql_prints_them() {
         assert_eq!(written(|out| date(0, out)), "1970-01-01");
-        assert_eq!(written(|out| date(-719_529, out)), "0001-12-31 BC");
+        assert_eq!(written(|out| date(-719_529, out)), "0002-12-31 BC");
         assert_eq!(written(|out| date(EPOCH_DAYS, out)), "2000-01-01");
         assert_eq!(written(|out| timestamp(1_500_000, false, out)), "1970-01-01 00:00:01.5");
         assert_eq!(written(|out| timestamp(-1, true, out)), "1969-12-31 23:59:59.999999+00");

@@ -54,7 +54,9 @@ fn a_first_project_goes_as_the_readme_says() {
     let mut said = String::new();
     for (language, lines) in blocks(walk) {
         if !language.is_empty() {
-            std::fs::write(folder.join(path_of(&lines)), lines.join("\n") + "\n").unwrap();
+            let path = folder.join(path_of(&lines));
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, lines.join("\n") + "\n").unwrap();
             continue;
         }
         for command in lines.iter().filter_map(|line| line.strip_prefix("$ ")) {

@@ -16,11 +16,16 @@ pub fn stamp(root: &Path) -> u64 {
     for (name, path) in entries(root) {
         if FOLDERS.contains(&name.as_str()) {
             stamp.folder(&path);
-        } else if path.is_file() {
+        } else if is_of_root(&name) && path.is_file() {
             stamp.file(&path);
         }
     }
     stamp.hasher.finish()
+}
+
+/// Files beside the known folders that are read, or told of; what else lies there is not the project's.
+fn is_of_root(name: &str) -> bool {
+    matches!(name, ".env" | "polder.lock") || [".yaml", ".yml", ".sql"].iter().any(|ending| name.ends_with(ending))
 }
 
 struct Stamp {
@@ -78,6 +83,7 @@ mod tests {
         let second = stamp(root);
         assert_ne!(second, first);
         write("data/orders.csv", "a\n1\n");
+        write("notes.txt", "buy milk");
         assert_eq!(stamp(root), second, "files beside the known folders are data");
         write(".env", "A=1\n");
         let third = stamp(root);

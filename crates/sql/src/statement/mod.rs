@@ -25,6 +25,9 @@ use crate::{Result, SqlError, codes};
 /// How deep brackets and subqueries may be nested.
 const RECURSION_LIMIT: usize = 128;
 
+/// Operators of one statement.
+const MOST_OPERATORS: usize = 2_000;
+
 /// A statement, and the tables that it names.
 #[derive(Debug)]
 pub(crate) struct Parsed {
@@ -94,7 +97,36 @@ fn without_empty_brackets(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
     kept
 }
 
+/// Signs and words that make an expression or a query deeper by one, however it is bracketed.
+fn deepens(token: &TokenWithSpan) -> bool {
+    const WORDS: [&str; 12] =
+        ["and", "or", "not", "is", "like", "ilike", "between", "collate", "union", "except", "intersect", "join"];
+    match &token.token {
+        Token::Word(_) => is_word(token, &WORDS),
+        Token::Whitespace(_)
+        | Token::Number(..)
+        | Token::Placeholder(_)
+        | Token::Comma
+        | Token::LParen
+        | Token::RParen
+        | Token::Period
+        | Token::SemiColon
+        | Token::EOF => false,
+        other => !matches!(other, Token::SingleQuotedString(_) | Token::DoubleQuotedString(_)),
+    }
+}
+
+/// The parser makes of `1 + 1 + 1 + …` a tree as deep as the chain is long, and much walks that tree by recursion: one
+/// that is too deep would end the process.
+fn refuse_long_chains(tokens: &[TokenWithSpan], text: &Text) -> Result<(), Box<Diagnostic>> {
+    let Some(beyond) = tokens.iter().filter(|token| deepens(token)).nth(MOST_OPERATORS) else { return Ok(()) };
+    let start = text.at(beyond.span.start);
+    let message = format!("the statement has more than {MOST_OPERATORS} operators");
+    Err(Box::new(text.problem(codes::SYNTAX, text.word_at(start), message).hint("write `x in (…)` for many values")))
+}
+
 fn parse_tokens(tokens: Vec<TokenWithSpan>, text: &Text) -> Result<Statement, Box<Diagnostic>> {
+    refuse_long_chains(&tokens, text)?;
     meaning::check(&tokens, text)?;
     let from = tokens.iter().find(|t| !matches!(t.token, Token::Whitespace(_))).filter(|t| is_word(t, &["from"]));
     let from = from.map(|token| text.at(token.span.start));
@@ -191,6 +223,7 @@ pub(crate) fn parse_expression(sql: &str) -> Result<(Text, Expr, Vec<Relation>)>
     let text = Text::new(sql);
     let parsed = || -> Result<_, Box<Diagnostic>> {
         let tokens = tokenize(&text)?;
+        refuse_long_chains(&tokens, &text)?;
         meaning::check(&tokens, &text)?;
         let mut parser =
             Parser::new(&GenericDialect {}).with_recursion_limit(RECURSION_LIMIT).with_tokens_with_locations(tokens);
