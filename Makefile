@@ -3,10 +3,10 @@
 PYTHON ?= python3
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench generated
+.PHONY: help demo test check bench bench-serving generated
 
 help: ## This list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
 
 demo: ## Build Polder, run its main job on several million generated records and a real PostgreSQL, and serve them (ARGS=--once: do not)
 	@sh tools/setup.sh --server
@@ -21,6 +21,9 @@ check: ## Format, lints, levels, generated files, files over 800 lines, the vers
 
 bench: ## Measure Polder beside its peers
 	@$(PYTHON) bench/run.py
+
+bench-serving: ## Measure a served project beside PostgreSQL and DuckDB
+	@$$(sh tools/setup.sh --python) bench/serving.py
 
 generated: ## Write the generated files anew: docs/cli.md and docs/schemas/
 	@$(PYTHON) tools/check.py --write

@@ -366,6 +366,45 @@ fn hostile_bytes_leave_it_answering() {
 }
 
 #[test]
+fn statements_that_would_be_too_deep_are_refused() {
+    let project = daily();
+    let up = Up::start(&project);
+    for (chain, end) in [("1+", "1"), ("- ", "1"), ("not ", "true"), ("1 union select ", "1"), ("true and ", "true")] {
+        let statement = |times: usize| format!("select {}{end}", chain.repeat(times));
+        let (status, body) = up.post("/api/sql", "", &statement(100_000));
+        assert_eq!(status, 400, "{chain}: {body}");
+    }
+    // As deep as it may be.
+    let (status, body) = up.post("/api/sql", "", &format!("select {}1 as n", "1+".repeat(1_900)));
+    assert!(status == 200 && body.contains("\"n\":1901"), "{body}");
+    assert_eq!(up.end().0, 0);
+}
+
+#[test]
+fn http_tells_of_runs_whom_no_policy_binds_and_takes_refs_and_digits_as_written() {
+    let project = daily();
+    project.write("policies/daily.yaml", "table: gold.daily\nfor: ann\nfilter: orders > 5\n");
+    project.polder(&["branch", "old"]).ends_with(0);
+    project.write("models/gold/daily.sql", "select 1 as orders\n");
+    project.polder(&["run"]).ends_with(0);
+    let up = Up::start(&project);
+    for path in ["/api/runs", "/api/runs/1", "/api/runs/1/events"] {
+        assert_eq!(up.get(path, "x-polder-user: bob\r\n").0, 200, "{path}");
+        let (status, body) = up.get(path, "x-polder-user: ann\r\n");
+        assert!(status == 403 && body.contains("system.runs"), "{path}: {body}");
+    }
+    let json = "content-type: application/json\r\n";
+    let count = r#"{"sql": "select count(*) as n from gold.daily"}"#;
+    assert!(up.post("/api/sql?ref=old", json, count).1.contains("\"n\":2"));
+    assert!(up.post("/api/sql", json, count).1.contains("\"n\":1"));
+    assert_eq!(up.post("/api/sql?reff=old", json, count).0, 400);
+    let digits = r#"{"sql": "select cast($1 as decimal(38, 9)) as d", "params": [12345678901234567890.123456789]}"#;
+    let (_, body) = up.post("/api/sql", json, digits);
+    assert!(body.contains("12345678901234567890.123456789"), "{body}");
+    assert_eq!(up.end().0, 0);
+}
+
+#[test]
 fn a_run_is_followed_and_cancelled_from_elsewhere() {
     let project = Project::of(&[
         ("polder.yaml", "name: slow\n"),
