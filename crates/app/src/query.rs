@@ -107,6 +107,13 @@ impl SqlSession {
         &self.session
     }
 
+    /// The session, with statements that work on these threads.
+    #[must_use]
+    pub fn working_on(mut self, workers: tokio::runtime::Handle) -> Self {
+        self.workers = Some(workers);
+        self
+    }
+
     /// Runs one statement. Errors that come while rows flow are made readable by [`SqlSession::stream_error`].
     ///
     /// # Errors

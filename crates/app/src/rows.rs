@@ -324,7 +324,7 @@ fn number(row: &Option<RecordBatch>, column: usize) -> u64 {
 }
 
 /// The rows of a small result as text.
-async fn texts_of(session: &SqlSession, sql: &str) -> Result<Vec<Vec<Option<String>>>, AppError> {
+pub(crate) async fn texts_of(session: &SqlSession, sql: &str) -> Result<Vec<Vec<Option<String>>>, AppError> {
     let mut rows = Vec::new();
     for batch in batches(session, sql).await? {
         let columns = batch.columns().iter().map(|column| cast(column, &DataType::Utf8));

@@ -2,6 +2,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+mod catalogue;
 pub mod codes;
 mod compared;
 mod context;
@@ -26,6 +27,7 @@ mod system;
 mod types;
 mod zone;
 
+pub use catalogue::Function;
 pub use datafusion::arrow::datatypes::DataType;
 pub use datafusion::common::ScalarValue;
 pub use engine::{Engine, Limits};

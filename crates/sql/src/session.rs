@@ -130,6 +130,11 @@ impl Session {
         &self.core.options
     }
 
+    /// What a statement of this session starts from.
+    pub(crate) fn statement_state(&self) -> Result<SessionState> {
+        self.core.state()
+    }
+
     /// Runs one statement.
     ///
     /// # Errors
