@@ -2,6 +2,7 @@
 
 mod bisect;
 mod context;
+mod conversation;
 mod files;
 mod generate;
 mod history;

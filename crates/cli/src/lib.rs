@@ -6,6 +6,7 @@ mod args;
 mod commands;
 mod failure;
 mod human;
+mod pager;
 mod prompt;
 mod reference;
 mod report;

@@ -1,6 +1,12 @@
 //! The prompt of `polder sql`: lines in, statements and commands out.
 
+mod completion;
+mod tokens;
+mod vocabulary;
+
+use std::cell::Cell;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use rustyline::completion::{Completer, Pair};
 use rustyline::error::ReadlineError;
@@ -14,6 +20,8 @@ use crate::failure::Failure;
 use crate::terminal;
 use polder_base::statements;
 
+pub use vocabulary::Vocabulary;
+
 /// What a person typed.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Input {
@@ -21,6 +29,8 @@ pub enum Input {
     /// A line that starts with a backslash: the command's name without it, and the rest.
     Command(String, String),
     Nothing,
+    /// Ctrl-C where nothing was typed.
+    Interrupted,
     /// Ctrl-D.
     End,
 }
@@ -34,13 +44,13 @@ impl Input {
 
 /// Reads statements over several lines until `;`, with history and completion.
 pub struct Prompt {
-    editor: Editor<Completions, FileHistory>,
+    editor: Editor<Typing, FileHistory>,
     history: PathBuf,
 }
 
 impl Prompt {
-    /// `words`: what Tab completes, beside SQL's own words.
-    pub fn new(history: PathBuf, words: Vec<String>) -> Result<Self, Failure> {
+    /// `vocabulary`: what Tab completes, beside SQL's own words.
+    pub fn new(history: PathBuf, vocabulary: Arc<Vocabulary>) -> Result<Self, Failure> {
         let config = Config::builder()
             .auto_add_history(false)
             .history_ignore_space(true)
@@ -49,13 +59,16 @@ impl Prompt {
             .map_err(|e| failed(&e))?
             .build();
         let mut editor = Editor::with_config(config).map_err(|e| failed(&e))?;
-        editor.set_helper(Some(Completions { words }));
+        editor.set_helper(Some(Typing { vocabulary, has_text: Cell::new(false) }));
         // The first time there is none.
         let _ = editor.load_history(&history);
         Ok(Self { editor, history })
     }
 
     pub fn read(&mut self, at: &str) -> Result<Input, Failure> {
+        if let Some(typing) = self.editor.helper() {
+            typing.has_text.set(false);
+        }
         match self.editor.readline(&format!("{at}> ")) {
             Ok(line) => {
                 let input = input(&line);
@@ -65,7 +78,10 @@ impl Prompt {
                 Ok(input)
             }
             // Ctrl-C drops what was typed.
-            Err(ReadlineError::Interrupted) => Ok(Input::Nothing),
+            Err(ReadlineError::Interrupted) if self.editor.helper().is_some_and(|t| t.has_text.get()) => {
+                Ok(Input::Nothing)
+            }
+            Err(ReadlineError::Interrupted) => Ok(Input::Interrupted),
             Err(ReadlineError::Eof) => Ok(Input::End),
             Err(error) => Err(failed(&error)),
         }
@@ -114,58 +130,27 @@ fn is_complete(text: &str) -> bool {
     !split.open && statements::is_blank(split.rest)
 }
 
-struct Completions {
-    words: Vec<String>,
+/// What the editor asks while somebody types.
+struct Typing {
+    vocabulary: Arc<Vocabulary>,
+    /// Something stands on the line.
+    has_text: Cell<bool>,
 }
 
-/// Of SQL, the words that begin statements and clauses.
-const KEYWORDS: &[&str] = &[
-    "select",
-    "from",
-    "where",
-    "group by",
-    "order by",
-    "limit",
-    "join",
-    "left join",
-    "with",
-    "explain",
-    "summarize",
-    "having",
-    "distinct",
-    "union all",
-    "case when",
-    "between",
-    "describe",
-    "count(*)",
-    "at branch",
-];
+impl Helper for Typing {}
+impl Highlighter for Typing {}
 
-impl Completions {
-    /// Candidates for the word that ends at `position`, and where it starts.
-    fn candidates(&self, line: &str, position: usize) -> (usize, Vec<String>) {
-        let before = &line[..position];
-        let boundary = |c: char| c.is_whitespace() || "(),;=<>'".contains(c);
-        let start = before.rfind(boundary).map_or(0, |i| i + before[i..].chars().next().map_or(1, char::len_utf8));
-        let word = before[start..].to_lowercase();
-        if word.is_empty() {
-            return (start, Vec::new());
-        }
-        let names = self.words.iter().map(String::as_str).chain(KEYWORDS.iter().copied());
-        let mut found: Vec<String> = names.filter(|n| n.to_lowercase().starts_with(&word)).map(str::to_owned).collect();
-        found.sort_unstable();
-        found.dedup();
-        (start, found)
+impl Hinter for Typing {
+    type Hint = String;
+
+    /// No hint: the editor shows the line here whenever it has changed, and when Ctrl-C comes it shows it to nobody.
+    fn hint(&self, line: &str, _: usize, _: &rustyline::Context<'_>) -> Option<String> {
+        self.has_text.set(!line.trim().is_empty());
+        None
     }
 }
 
-impl Helper for Completions {}
-impl Highlighter for Completions {}
-impl Hinter for Completions {
-    type Hint = String;
-}
-
-impl Completer for Completions {
+impl Completer for Typing {
     type Candidate = Pair;
 
     fn complete(
@@ -174,12 +159,12 @@ impl Completer for Completions {
         position: usize,
         _: &rustyline::Context<'_>,
     ) -> rustyline::Result<(usize, Vec<Pair>)> {
-        let (start, found) = self.candidates(line, position);
+        let (start, found) = completion::candidates(&self.vocabulary.names(), line, position);
         Ok((start, found.into_iter().map(|n| Pair { display: n.clone(), replacement: n }).collect()))
     }
 }
 
-impl Validator for Completions {
+impl Validator for Typing {
     fn validate(&self, cx: &mut ValidationContext<'_>) -> rustyline::Result<ValidationResult> {
         Ok(if is_complete(cx.input()) { ValidationResult::Valid(None) } else { ValidationResult::Incomplete })
     }
@@ -205,16 +190,5 @@ mod tests {
         assert_eq!(input("\\d gold.daily;"), Input::Command("d".into(), "gold.daily".into()));
         assert_eq!(input("quit"), Input::Command("q".into(), String::new()));
         assert_eq!(input(" ; "), Input::Nothing);
-    }
-
-    #[test]
-    fn tab_completes_tables_and_words() {
-        let completions = Completions { words: vec!["gold.daily".into(), "gold.funnel".into()] };
-        assert_eq!(
-            completions.candidates("select * from gold.", 19),
-            (14, vec!["gold.daily".into(), "gold.funnel".into()])
-        );
-        assert_eq!(completions.candidates("sele", 4), (0, vec!["select".into()]));
-        assert_eq!(completions.candidates("select größe, ", 16), (16, vec![]));
     }
 }

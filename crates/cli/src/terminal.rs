@@ -14,6 +14,9 @@ pub const DIM: Style = Style::new().dimmed();
 pub const BOLD: Style = Style::new().bold();
 pub const NAME: Style = AnsiColor::Cyan.on_default();
 
+/// The narrowest screen that is taken for one.
+pub const MIN_COLUMNS: usize = 20;
+
 /// What is known about the terminal.
 #[derive(Debug, Clone, Copy)]
 pub struct Terminal {
@@ -40,7 +43,7 @@ impl Terminal {
         };
         let columns = std::env::var("COLUMNS").ok().and_then(|c| c.parse().ok());
         let measured = terminal_size::terminal_size().map(|(w, _)| usize::from(w.0));
-        let width = measured.or(columns).filter(|w| *w >= 20).unwrap_or(100);
+        let width = measured.or(columns).filter(|w| *w >= MIN_COLUMNS).unwrap_or(100);
         Self { out_is_terminal: out, err_is_terminal: err, width, out_colour: wanted(out), err_colour: wanted(err) }
     }
 
@@ -56,6 +59,11 @@ impl Terminal {
     pub fn shows_bars(self) -> bool {
         self.out_is_terminal && self.err_is_terminal && std::env::var_os("TERM").is_none_or(|t| t != "dumb")
     }
+}
+
+/// Columns and lines of the screen, as it is now; `None` where there is none.
+pub fn screen() -> Option<(usize, usize)> {
+    terminal_size::terminal_size().map(|(columns, lines)| (usize::from(columns.0), usize::from(lines.0)))
 }
 
 /// Colours, or none.

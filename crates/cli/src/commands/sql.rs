@@ -6,19 +6,19 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use futures::StreamExt;
-use polder_app::{App, SqlOptions, SqlSession, TableRow};
+use polder_app::{SqlOptions, SqlSession};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::SignalKind;
 use tokio::sync::Notify;
 
-use super::context::{Context, end, now, on_signals, runtime};
-use super::show;
+use super::context::{Context, end, on_signals, runtime};
+use super::conversation::Conversation;
 use crate::args::{RowFormat, Sql};
 use crate::failure::{Exit, Failure, told};
 use crate::human;
-use crate::prompt::{Input, Prompt};
-use crate::rows::{Grid, GridOptions, RowSink, format_of, texts};
-use crate::terminal::{self, DIM, Terminal};
+use crate::pager::Pager;
+use crate::rows::{Grid, GridOptions, RowSink, format_of};
+use crate::terminal::{self, DIM, MIN_COLUMNS, Terminal};
 use polder_base::statements;
 
 pub fn sql(cx: Context<'_>, arguments: &Sql) -> Result<Exit, Failure> {
@@ -35,7 +35,10 @@ pub fn sql(cx: Context<'_>, arguments: &Sql) -> Result<Exit, Failure> {
     let mut asker = Asker::new(cx.terminal, session, arguments)?;
     let result = match script {
         Some(script) => asker.all(&script),
-        None => Conversation { asker: &mut asker, runtime: &runtime, app, options }.talk(),
+        None => {
+            asker.pager = Pager::find();
+            Conversation::new(&mut asker, &runtime, app, options).talk()
+        }
     };
     end(asker.runtime);
     end(runtime);
@@ -93,17 +96,23 @@ impl Script {
 }
 
 /// Asks statements and shows what comes back.
-struct Asker {
+pub(super) struct Asker {
     /// Of the statements alone: one that was cancelled and goes on all the same takes its threads with it.
     runtime: Runtime,
     /// Ctrl-C.
     interrupted: Arc<Notify>,
-    terminal: Terminal,
-    session: SqlSession,
-    format: RowFormat,
+    pub(super) terminal: Terminal,
+    pub(super) session: SqlSession,
+    pub(super) format: RowFormat,
     output: Option<PathBuf>,
     max_rows: usize,
-    timing: bool,
+    pub(super) timing: bool,
+    /// A line for each column, and not one for each row.
+    pub(super) records: bool,
+    /// What shows answers that are longer than the screen. At the prompt only.
+    pager: Option<Pager>,
+    /// Whether it is used.
+    pub(super) pages: bool,
 }
 
 impl Asker {
@@ -129,6 +138,9 @@ impl Asker {
             output: arguments.output.clone(),
             max_rows: arguments.max_rows,
             timing: arguments.timing,
+            records: false,
+            pager: None,
+            pages: true,
         })
     }
 
@@ -145,30 +157,35 @@ impl Asker {
     }
 
     /// One statement; Ctrl-C cancels it.
-    fn ask(&mut self, statement: &str) -> Result<(), Failure> {
+    pub(super) fn ask(&mut self, statement: &str) -> Result<(), Failure> {
         let since = Instant::now();
         let ended = self.runtime.block_on(async {
             tokio::select! {
-                result = self.show(statement) => Some(result),
+                result = self.rows_of(statement) => Some(result),
                 () = self.interrupted.notified() => None,
             }
         });
-        match ended {
-            Some(result) => result?,
-            None => {
-                std::mem::replace(&mut self.runtime, runtime()?).shutdown_background();
-                return Err(Failure::cancelled());
-            }
+        let Some(result) = ended else {
+            std::mem::replace(&mut self.runtime, runtime()?).shutdown_background();
+            return Err(Failure::cancelled());
+        };
+        let took = since.elapsed();
+        if let Some(grid) = result? {
+            self.present(grid)?;
         }
         if self.timing {
-            let ms = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
+            let ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
             terminal::note(&self.terminal.paint_err().style(DIM, &format!("{ms} ms")));
         }
         Ok(())
     }
 
-    async fn show(&self, statement: &str) -> Result<(), Failure> {
-        let mut rows = self.session.query(statement).await?;
+    /// The rows of a statement, those that are not written as they come.
+    ///
+    /// The statement is planned and run on other threads, so that Ctrl-C is heard whatever it does there.
+    async fn rows_of(&self, statement: &str) -> Result<Option<Grid>, Failure> {
+        let session = self.session.clone().working_on(self.runtime.handle().clone());
+        let mut rows = session.query(statement).await?;
         let failed = |error| Failure::from(self.session.stream_error(error, statement));
         if self.format != RowFormat::Table {
             let mut sink = RowSink::open(self.format, self.output.as_deref(), rows.schema)?;
@@ -179,132 +196,55 @@ impl Asker {
             if let Some(path) = &self.output {
                 terminal::note(&format!("{} written to {}", human::counted(count, "row"), path.display()));
             }
-            return Ok(());
+            return Ok(None);
         }
         let screen = self.output.is_none() && self.terminal.out_is_terminal;
         let mut grid = Grid::new(
             rows.schema,
             GridOptions {
                 paint: self.terminal.paint(),
-                width: screen.then_some(self.terminal.width),
+                width: screen.then(|| self.columns()),
                 max_rows: if self.output.is_some() { 0 } else { self.max_rows },
             },
         );
         while let Some(batch) = rows.stream.next().await {
             grid.push(&batch.map_err(failed)?).map_err(|e| Failure::defect(format!("a row cannot be shown: {e}")))?;
         }
-        let text = grid.render();
-        match &self.output {
+        Ok(Some(grid))
+    }
+
+    /// Columns of the screen, which may have changed since the prompt began.
+    fn columns(&self) -> usize {
+        terminal::screen().map(|(columns, _)| columns).filter(|n| *n >= MIN_COLUMNS).unwrap_or(self.terminal.width)
+    }
+
+    fn present(&self, grid: Grid) -> Result<(), Failure> {
+        let laid_out = |grid: &Grid| if self.records { grid.render_records() } else { grid.render() };
+        let text = laid_out(&grid);
+        if let Some(path) = &self.output {
+            let written = std::fs::write(path, text);
+            return written.map_err(|e| Failure::environment(format!("cannot write {}: {e}", path.display())));
+        }
+        match self.pager_for(&text) {
+            Some(pager) if pager.scrolls() => pager.show(&laid_out(&grid.widened())),
+            Some(pager) => pager.show(&text),
             None => terminal::print(&text),
-            Some(path) => std::fs::write(path, text)
-                .map_err(|e| Failure::environment(format!("cannot write {}: {e}", path.display())))?,
-        }
-        Ok(())
-    }
-}
-
-const HELP: &str = "  \\d            tables and views
-  \\d TABLE      one table: columns, size, history
-  \\ref [REF]    read another ref, or tell which
-  \\timing       tell how long statements take, or stop it
-  \\format NAME  table, csv, json or jsonl
-  \\q            leave (also Ctrl-D)
-A statement ends with `;`. Ctrl-C cancels it.";
-
-/// The prompt.
-struct Conversation<'a> {
-    asker: &'a mut Asker,
-    runtime: &'a Runtime,
-    app: App,
-    options: SqlOptions,
-}
-
-impl Conversation<'_> {
-    fn talk(mut self) -> Result<(), Failure> {
-        let words = self.tables()?.into_iter().map(|table| table.name.to_string()).collect();
-        let mut prompt = Prompt::new(self.app.home().history(), words)?;
-        terminal::note(&self.asker.terminal.paint_err().style(DIM, "\\? for help"));
-        loop {
-            let result = match prompt.read(&self.at()?)? {
-                Input::End => return Ok(()),
-                left if left.leaves() => return Ok(()),
-                Input::Nothing => Ok(()),
-                Input::Statements(statements) => self.statements(&statements),
-                Input::Command(name, rest) => self.command(&name, &rest),
-            };
-            // A mistake is told, and the conversation goes on.
-            if let Err(failure) = result {
-                crate::tell(self.asker.terminal, &failure);
-            }
-        }
-    }
-
-    /// Each input sees what the ref shows then, not what it showed when the prompt began.
-    fn statements(&mut self, statements: &[String]) -> Result<(), Failure> {
-        self.reopen()?;
-        statements.iter().try_for_each(|s| self.asker.ask(s))
-    }
-
-    fn reopen(&mut self) -> Result<(), Failure> {
-        self.asker.session = self.runtime.block_on(self.app.session(&self.options))?;
-        Ok(())
-    }
-
-    fn at(&self) -> Result<String, Failure> {
-        Ok(self.options.at.clone().map_or_else(|| self.app.current_ref(), Ok)?)
-    }
-
-    fn command(&mut self, name: &str, rest: &str) -> Result<(), Failure> {
-        match (name, rest) {
-            ("?" | "h" | "help", _) => terminal::line(HELP),
-            ("timing", _) => {
-                self.asker.timing = !self.asker.timing;
-                terminal::line(if self.asker.timing { "timing is on" } else { "timing is off" });
-            }
-            ("d" | "dt" | "l", "") => self.list()?,
-            ("d", table) => {
-                let name = show::table_name(table)?;
-                let shown = self.runtime.block_on(self.app.show(&name, self.options.at.as_deref()))?;
-                terminal::print(&show::text(&shown, self.asker.terminal.paint(), now(&self.app)));
-            }
-            ("ref", "") => terminal::line(&self.at()?),
-            ("ref", at) => {
-                let before = self.options.at.replace(at.to_owned());
-                if let Err(failure) = self.reopen() {
-                    self.options.at = before;
-                    return Err(failure);
-                }
-            }
-            ("format", name) => {
-                self.asker.format = match name {
-                    "table" => RowFormat::Table,
-                    "csv" => RowFormat::Csv,
-                    "json" => RowFormat::Json,
-                    "jsonl" => RowFormat::Jsonl,
-                    _ => return Err(Failure::usage("\\format takes table, csv, json or jsonl")),
-                };
-            }
-            _ => return Err(Failure::usage(format!("there is no command \\{name}")).hint("\\? lists them")),
         }
         Ok(())
     }
 
-    fn tables(&self) -> Result<Vec<TableRow>, Failure> {
-        Ok(self.runtime.block_on(self.app.tables(self.options.at.as_deref()))?)
+    /// Shows a text, in the pager where it is longer than the screen.
+    pub(super) fn page(&self, text: &str) {
+        match self.pager_for(text) {
+            Some(pager) => pager.show(text),
+            None => terminal::print(text),
+        }
     }
 
-    fn list(&self) -> Result<(), Failure> {
-        let tables = self.tables()?;
-        let rows: Vec<Vec<String>> = tables
-            .iter()
-            .map(|t| {
-                let rows = t.rows.map(human::count).unwrap_or_default();
-                let bytes = t.bytes.map(human::bytes).unwrap_or_default();
-                vec![t.name.to_string(), t.kind.to_owned(), rows, bytes]
-            })
-            .collect();
-        let names = ["table", "kind", "rows", "bytes"];
-        terminal::print(&texts(self.asker.terminal.paint(), &names, &rows, &[2, 3]));
-        Ok(())
+    /// The pager, for what is too long for the screen.
+    fn pager_for(&self, text: &str) -> Option<&Pager> {
+        let (_, lines) = terminal::screen().filter(|_| self.terminal.out_is_terminal)?;
+        // The next prompt stands below.
+        self.pager.as_ref().filter(|_| self.pages && text.lines().count() >= lines)
     }
 }

@@ -27,17 +27,24 @@ const MIN_CELL: usize = 6;
 /// Collects rows and lays them out.
 #[derive(Debug)]
 pub struct Grid {
-    options: GridOptions,
-    schema: SchemaRef,
+    pub(super) options: GridOptions,
+    pub(super) schema: SchemaRef,
     /// `None` is NULL.
-    rows: Vec<Vec<Option<String>>>,
+    pub(super) rows: Vec<Vec<Option<String>>>,
     /// All rows that came, also those that are not shown.
-    total: u64,
+    pub(super) total: u64,
 }
 
 impl Grid {
     pub fn new(schema: SchemaRef, options: GridOptions) -> Self {
         Self { options, schema, rows: Vec::new(), total: 0 }
+    }
+
+    /// The rows as wide as they are, whatever the screen.
+    #[must_use]
+    pub fn widened(mut self) -> Self {
+        self.options.width = None;
+        self
     }
 
     /// Takes rows in. Those beyond the limit are only counted.

@@ -27,10 +27,10 @@ impl Terminal {
         let line = format!("stty cols {columns} rows 24; exec {} {words}", env!("CARGO_BIN_EXE_polder"));
         let mut command = Command::new("script");
         command.args(["--quiet", "--return", "--flush", "--command", &line, "/dev/null"]);
-        for name in ["NO_COLOR", "CLICOLOR_FORCE", "COLUMNS", "POLDER_PRINCIPAL"] {
+        for name in ["NO_COLOR", "CLICOLOR_FORCE", "COLUMNS", "LESS", "POLDER_PRINCIPAL"] {
             command.env_remove(name);
         }
-        command.env("TERM", "xterm-256color").env("USER", "tester").envs(variables.iter().copied());
+        command.env("TERM", "xterm-256color").env("USER", "tester").env("PAGER", "cat").envs(variables.iter().copied());
         command.current_dir(project.folder()).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut child = command.spawn().expect("`script` of util-linux");
         let (input, mut out) = (child.stdin.take(), child.stdout.take().unwrap());
@@ -67,6 +67,21 @@ impl Terminal {
         input.write_all(keys.as_bytes()).unwrap();
         input.flush().unwrap();
         self
+    }
+
+    /// Presses Tab until a text stands there: the names that it completes are read while one types.
+    #[track_caller]
+    pub fn tab_until(&mut self, text: &str) -> &mut Self {
+        let since = Instant::now();
+        loop {
+            self.send("\t");
+            std::thread::sleep(Duration::from_millis(400));
+            let all = self.raw();
+            if all[self.seen.min(all.len())..].contains(text) {
+                return self.until(text);
+            }
+            assert!(since.elapsed() < PATIENCE, "Tab gives no `{text}` in:\n{}", all[self.seen..].escape_debug());
+        }
     }
 
     /// All that was written so far, escape sequences and all.

@@ -112,19 +112,23 @@ fn the_prompt_answers_and_leaves() {
     terminal.send("\\?\r").until("\\d TABLE").until("main> ");
     terminal.send("\\nope\r").until("there is no command \\nope").until("main> ");
     terminal.send("selec 1;\r").until("error[S001]").until("main> ");
-    // Ctrl-C drops the line, Ctrl-D leaves.
+    // Ctrl-C drops the line, Ctrl-D leaves; where there is no line to drop, Ctrl-C says so.
+    terminal.send("\u{3}").until("Ctrl-D or \\q leaves").until("main> ");
     terminal.send("select 'dropped'\u{3}").until("main> ").send("select 'kept' as k;\r").until("kept").until("(1 row)");
     terminal.until("main> ").send("\u{4}");
     let (code, lines) = terminal.end();
     assert_eq!(code, 0, "{lines:?}");
+    assert_eq!(lines.join("\n").matches("Ctrl-D or \\q leaves").count(), 1, "{lines:?}");
 }
 
 #[test]
 fn tab_completes_and_history_stays() {
     let project = tables();
     let mut terminal = Terminal::open(&project, 100, &["sql"], &[]);
-    terminal.until("main> ").send("select three from gold.daily_s\t;\r").until("(1 row)");
-    terminal.until("main> ").send("select id\rfrom gold.daily_o\t order by id;\r").until("(2 rows)").until("main> ");
+    terminal.until("main> ").send("select three from gold.daily_s").tab_until("gold.daily_sums");
+    terminal.send(";\r").until("(1 row)");
+    terminal.until("main> ").send("select id\rfrom gold.daily_o").tab_until("gold.daily_orders");
+    terminal.send(" order by id;\r").until("(2 rows)").until("main> ");
     terminal.send("\\q\r");
     assert_eq!(terminal.end().0, 0);
     // Another session: up comes the last statement, both of its lines, and up again the one before.
@@ -143,6 +147,90 @@ fn ctrl_c_cancels_a_statement_and_the_prompt_stays() {
     terminal.until("main> ").send(long);
     std::thread::sleep(std::time::Duration::from_millis(800));
     terminal.send("\u{3}").until("cancelled").until("main> ");
+    // It can be had back, mended and asked again.
+    terminal.send("\u{1b}[A").until("1000000) b;").send("\u{3}").until("main> ");
     terminal.send("select 42 as answer;\r").until("(1 row)").until("main> ").send("\u{4}");
     assert_eq!(terminal.end().0, 0);
+}
+
+#[test]
+fn tab_knows_what_may_stand_there() {
+    let project = tables();
+    let mut terminal = Terminal::open(&project, 120, &["sql"], &[]);
+    let mut typed = |text: &str, want: &str| {
+        terminal.until("main> ").send(text).tab_until(want);
+        terminal.send("\u{3}");
+    };
+    typed("select * from gold.daily_orders where wo", "where word");
+    typed("select * from gold.daily_orders as o where o.w", "where o.word");
+    typed("select * from sys", "from system.");
+    typed("select * from system.pip", "from system.pipelines");
+    typed("select coales", "select coalesce(");
+    typed("select * from daily_sums at branch ma", "at branch main");
+    typed("\\ref ma", "\\ref main");
+    // A ref that comes to be while the prompt is open.
+    project.polder(&["branch", "later"]).ends_with(0);
+    terminal.until("main> ").send("\\refresh\r").until("main> ").send("\\ref la").tab_until("\\ref later");
+    terminal.send("\r").until("later> ").send("\\q\r");
+    assert_eq!(terminal.end().0, 0);
+}
+
+#[test]
+fn what_a_policy_denies_is_neither_listed_nor_completed() {
+    let project = tables();
+    project.write("policies/sums.yaml", "table: gold.daily_sums\nfor: [clerk]\ndeny: true\n");
+    project.write("policies/runs.yaml", "table: system.runs\nfor: [clerk]\ndeny: true\n");
+    let mut terminal = Terminal::open(&project, 100, &["sql", "--as", "clerk"], &[]);
+    // The one that is left is the only one that it can be.
+    terminal.until("main> ").send("select * from gold.").tab_until("gold.daily_orders").send("\u{3}");
+    terminal.until("main> ").send("select * from system.r").tab_until("system.refs").send("\u{3}");
+    terminal.until("main> ").send("\\d\r").until("gold.daily_orders").until("(1 row)").until("main> ");
+    terminal.send("\\d gold.daily_orders\r").until("word").until("(2 rows)").until("main> ");
+    terminal.send("\\d gold.daily_sums\r").until("error").until("main> ").send("\u{4}");
+    let (code, lines) = terminal.end();
+    assert_eq!(code, 0, "{lines:?}");
+    assert!(!lines.join("\n").contains("three"), "{lines:?}");
+}
+
+#[test]
+fn commands_are_those_of_psql() {
+    let project = tables();
+    project.write("models/gold/words.sql", "{{ config(materialized='view') }}\nselect word from gold.daily_orders\n");
+    project.polder(&["run"]).ends_with(0);
+    let mut terminal = Terminal::open(&project, 120, &["sql"], &[]);
+    terminal.until("main> ").send("\\dv\r").until("gold.words").until("(1 row)").until("main> ");
+    terminal.send("\\dt\r").until("gold.daily_orders").until("gold.daily_sums").until("(2 rows)").until("main> ");
+    terminal.send("\\dt *sums\r").until("gold.daily_sums").until("(1 row)").until("main> ");
+    terminal.send("\\d daily_sums\r").until("three").until("declared in").until("main> ");
+    terminal.send("\\d system.refs\r").until("expires").until("main> ");
+    terminal.send("\\d nowhere\r").until("no table is called `nowhere`").until("main> ");
+    terminal.send("\\df coalesc*\r").until("coalesce").until("scalar").until("(1 row)").until("main> ");
+    terminal.send("\\l\r").until("main").until("branch").until("main> ");
+    terminal.send("\\x\r").until("a line for each column is on").until("main> ");
+    terminal.send("select * from daily_orders order by id;\r").until("── row 2 ──").until("word").until("two");
+    terminal.until("(2 rows)").until("main> ").send("\\x off\r").until("is off").until("main> ");
+    terminal.send("\\timing off\r").until("timing is off").until("main> ");
+    terminal.send("\\timing perhaps\r").until("neither `on` nor `off`").until("main> ").send("\\q\r");
+    assert_eq!(terminal.end().0, 0);
+}
+
+#[test]
+fn long_answers_are_read_in_the_pager() {
+    let project = tables();
+    let long = "select value from generate_series(1, 100) order by 1;\r";
+    let mut terminal = Terminal::open(&project, 80, &["sql"], &[("PAGER", "sed 's/^/paged /'"), ("NO_COLOR", "1")]);
+    terminal.until("main> ").send(long).until("paged value").until("paged (100 rows)").until("main> ");
+    terminal.send("select 7 as seven;\r").until("(1 row)").until("main> ");
+    terminal.send("\\df\r").until("paged abs").until("main> ");
+    terminal.send("\\pset pager off\r").until("the pager is off").until("main> ");
+    terminal.send(long).until("\n(100 rows)").until("main> ").send("\\q\r");
+    let (code, lines) = terminal.end();
+    assert_eq!(code, 0, "{lines:?}");
+    assert!(!lines.iter().any(|line| line == "paged (1 row)"), "{lines:?}");
+    // A pager that is not there loses nothing; an empty one is none.
+    for pager in ["no-such-pager", ""] {
+        let mut terminal = Terminal::open(&project, 80, &["sql"], &[("PAGER", pager), ("NO_COLOR", "1")]);
+        terminal.until("main> ").send(long).until("\n(100 rows)").until("main> ").send("\\q\r");
+        assert_eq!(terminal.end().0, 0);
+    }
 }
