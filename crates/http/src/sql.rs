@@ -111,10 +111,10 @@ async fn begin(shared: &Shared, guest: Guest, asked: &Asked) -> Result<(SqlSessi
         given => {
             let prepared = session.prepare(&asked.sql, &[]).await.map_err(failed)?;
             let types = prepared.parameters.iter().map(Some).chain(std::iter::repeat(None));
-            let value = |(at, (value, of)): (usize, (&Box<RawValue>, Option<&DataType>))| {
+            let value = |(at, (value, of)): (usize, (&RawValue, Option<&DataType>))| {
                 parameter(value, of).map_err(|why| wrong_parameter(at, &why))
             };
-            given.iter().zip(types).enumerate().map(value).collect::<Result<_, _>>()?
+            given.iter().map(Box::as_ref).zip(types).enumerate().map(value).collect::<Result<_, _>>()?
         }
     };
     let result = session.query_with(&asked.sql, &values).await.map_err(failed)?;

@@ -507,6 +507,9 @@ impl Conductor {
     async fn end(mut self, steps: Vec<StepRecord>, ending: Ending) -> Result<RunSummary, AppError> {
         self.ended(ending);
         if self.record.status != RunStatus::Published {
+            if let Err(error) = self.forget_overruled(&steps).await {
+                return self.stopped(steps, error).await;
+            }
             if let Err(error) = self.keep_record().await {
                 return self.stopped(steps, error).await;
             }
@@ -515,6 +518,18 @@ impl Conductor {
             tracing::warn!(branch = %self.record.branch, %error, "the branch was not removed");
         }
         self.tell(steps).await
+    }
+
+    /// What somebody overruled to publish this run, which was not published, holds for no other run: where the same is
+    /// checked again, it fails again.
+    async fn forget_overruled(&self, steps: &[StepRecord]) -> Result<(), AppError> {
+        let overruled = steps.iter().filter(|step| step.report.failures.iter().any(|failure| failure.accepted));
+        let fingerprints = overruled.flat_map(|step| step.fingerprint.iter().chain(&step.report.settled));
+        let batch = fingerprints.fold(Batch::new(), |batch, known| batch.delete(Space::Fingerprints, known.0.clone()));
+        if !batch.writes.is_empty() {
+            self.app.catalog.state().apply(batch).await?;
+        }
+        Ok(())
     }
 
     /// Gives back what the run held, and tells how it ended.

@@ -422,7 +422,7 @@ async fn mistakes_are_named() {
 async fn a_server_that_goes_away_leaves_nothing_behind() {
     let Some((w, mut server)) = start().await else { return };
     server
-        .execute("CREATE TABLE orders (id int, at bigint, v text); INSERT INTO orders SELECT g, g, repeat('x', 200) FROM generate_series(1, 400000) g")
+        .execute("CREATE TABLE orders (id int, at bigint, v text); INSERT INTO orders SELECT g, g, repeat('x', 200) FROM generate_series(1, 1000000) g")
         .await;
     let stream = incremental("at");
     let step = w.step(&stream, false);
@@ -438,8 +438,8 @@ async fn a_server_that_goes_away_leaves_nothing_behind() {
     assert!(!w.exists("bronze.t").await && w.cursor("test.orders").await.is_none());
     assert_eq!(parquet_files(&w.path("warehouse")), 0);
     server.restart().await;
-    assert_eq!(w.take(&stream).await.rows, Some(400_000));
-    assert_eq!(w.sql("select count(*), count(distinct id) from t").await, ["400000 | 400000"]);
+    assert_eq!(w.take(&stream).await.rows, Some(1_000_000));
+    assert_eq!(w.sql("select count(*), count(distinct id) from t").await, ["1000000 | 1000000"]);
 }
 
 #[tokio::test]

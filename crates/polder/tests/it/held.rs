@@ -129,3 +129,27 @@ fn a_database_is_read_on_from_where_the_held_run_stopped() {
     assert_eq!(runs("shop_people"), [(2, 3)]);
     project.polder(&["run"]).ends_with(0).says("nothing new");
 }
+
+#[test]
+fn what_was_overruled_for_a_run_that_stays_held_holds_for_no_other() {
+    let project = Project::of(&[
+        ("polder.yaml", "name: acc\n"),
+        ("sources/o.yaml", "files: data/*.csv\n"),
+        ("data/1.csv", "id,c,amt\n1,a,5.00\n"),
+        ("models/gold/bycust.sql", "select c, sum(amt) as amt from bronze.o group by c\n"),
+        (
+            "checks/o.yaml",
+            "- table: bronze.o\n  checks:\n    - range: { column: amt, min: 0 }\n\
+             - table: gold.bycust\n  checks:\n    - row_count: { max: 1 }\n",
+        ),
+    ]);
+    project.polder(&["run"]).ends_with(0);
+    project.write("data/2.csv", "id,c,amt\n2,b,-5.00\n");
+    project.polder(&["run"]).ends_with(1);
+    // The check of the source is overruled; the one of the model then fails for the first time.
+    project.polder(&["accept", "2", "--reason", "no idea"]).ends_with(1).says("HELD");
+    let checks = std::fs::read_to_string(project.path("checks/o.yaml")).unwrap();
+    project.write("checks/o.yaml", &checks.replace("max: 1 ", "max: 5 "));
+    project.polder(&["run"]).ends_with(1).says("range amt");
+    assert_eq!(project.number("select count(*) from bronze.o"), 1);
+}

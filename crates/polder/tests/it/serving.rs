@@ -236,7 +236,7 @@ fn a_project_has_one_server_and_commands_work_beside_it() {
 fn until(mut is_so: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !is_so() {
-        assert!(begun.elapsed() < Duration::from_secs(60), "it never came to be so");
+        assert!(begun.elapsed() < Duration::from_secs(180), "it never came to be so");
         std::thread::sleep(Duration::from_millis(100));
     }
 }
@@ -373,10 +373,12 @@ fn statements_that_would_be_too_deep_are_refused() {
         let statement = |times: usize| format!("select {}{end}", chain.repeat(times));
         let (status, body) = up.post("/api/sql", "", &statement(100_000));
         assert_eq!(status, 400, "{chain}: {body}");
+        let (status, body) = up.post("/api/sql", "", &statement(1_000));
+        assert_eq!(status, 400, "{chain}: {body}");
     }
     // As deep as it may be.
-    let (status, body) = up.post("/api/sql", "", &format!("select {}1 as n", "1+".repeat(1_900)));
-    assert!(status == 200 && body.contains("\"n\":1901"), "{body}");
+    let (status, body) = up.post("/api/sql", "", &format!("select {}1 as n", "1+".repeat(240)));
+    assert!(status == 200 && body.contains("\"n\":241"), "{body}");
     assert_eq!(up.end().0, 0);
 }
 

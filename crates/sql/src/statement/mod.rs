@@ -8,7 +8,9 @@ mod relations;
 mod text;
 mod version;
 
-use datafusion::sql::sqlparser::ast::{Expr, Ident, Query, Statement};
+use std::ops::ControlFlow;
+
+use datafusion::sql::sqlparser::ast::{Expr, Ident, Query, Statement, Visit, Visitor};
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{Location, Span as TokenSpan, Token, TokenWithSpan, Tokenizer, Word};
@@ -26,7 +28,10 @@ use crate::{Result, SqlError, codes};
 const RECURSION_LIMIT: usize = 128;
 
 /// Operators of one statement.
-const MOST_OPERATORS: usize = 2_000;
+const MOST_OPERATORS: usize = 5_000;
+
+/// Operators of one expression, each of which is an operand of the next, and queries that `UNION` and its like join.
+const MOST_DEEP: usize = 250;
 
 /// A statement, and the tables that it names.
 #[derive(Debug)]
@@ -99,10 +104,9 @@ fn without_empty_brackets(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
 
 /// Signs and words that make an expression or a query deeper by one, however it is bracketed.
 fn deepens(token: &TokenWithSpan) -> bool {
-    const WORDS: [&str; 12] =
-        ["and", "or", "not", "is", "like", "ilike", "between", "collate", "union", "except", "intersect", "join"];
+    const WORDS: [&str; 8] = ["and", "or", "not", "is", "like", "ilike", "between", "collate"];
     match &token.token {
-        Token::Word(_) => is_word(token, &WORDS),
+        Token::Word(_) => is_word(token, &WORDS) || is_word(token, &SET_WORDS),
         Token::Whitespace(_)
         | Token::Number(..)
         | Token::Placeholder(_)
@@ -116,13 +120,46 @@ fn deepens(token: &TokenWithSpan) -> bool {
     }
 }
 
+const SET_WORDS: [&str; 3] = ["union", "except", "intersect"];
+
 /// The parser makes of `1 + 1 + 1 + …` a tree as deep as the chain is long, and much walks that tree by recursion: one
-/// that is too deep would end the process.
+/// that is too deep would end the process. Here what could not even be taken apart again is refused.
 fn refuse_long_chains(tokens: &[TokenWithSpan], text: &Text) -> Result<(), Box<Diagnostic>> {
-    let Some(beyond) = tokens.iter().filter(|token| deepens(token)).nth(MOST_OPERATORS) else { return Ok(()) };
-    let start = text.at(beyond.span.start);
-    let message = format!("the statement has more than {MOST_OPERATORS} operators");
-    Err(Box::new(text.problem(codes::SYNTAX, text.word_at(start), message).hint("write `x in (…)` for many values")))
+    let beyond = |token: Option<&TokenWithSpan>, most: usize, what: &str| match token {
+        None => Ok(()),
+        Some(token) => {
+            let range = text.word_at(text.at(token.span.start));
+            Err(Box::new(text.problem(codes::SYNTAX, range, format!("the statement has more than {most} {what}"))))
+        }
+    };
+    beyond(tokens.iter().filter(|token| deepens(token)).nth(MOST_OPERATORS), MOST_OPERATORS, "operators")?;
+    beyond(tokens.iter().filter(|token| is_word(token, &SET_WORDS)).nth(MOST_DEEP), MOST_DEEP, "queries in a row")
+}
+
+/// How deep an expression is.
+#[derive(Default)]
+struct Depth(usize);
+
+impl Visitor for Depth {
+    type Break = ();
+
+    fn pre_visit_expr(&mut self, _: &Expr) -> ControlFlow<()> {
+        self.0 += 1;
+        if self.0 > MOST_DEEP { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+
+    fn post_visit_expr(&mut self, _: &Expr) -> ControlFlow<()> {
+        self.0 -= 1;
+        ControlFlow::Continue(())
+    }
+}
+
+fn refuse_depth(tree: &impl Visit, text: &Text) -> Result<(), Box<Diagnostic>> {
+    if tree.visit(&mut Depth::default()).is_continue() {
+        return Ok(());
+    }
+    let message = format!("an expression is more than {MOST_DEEP} operators deep");
+    Err(Box::new(text.problem(codes::SYNTAX, 0..0, message).hint("write `x in (…)` for many values")))
 }
 
 fn parse_tokens(tokens: Vec<TokenWithSpan>, text: &Text) -> Result<Statement, Box<Diagnostic>> {
@@ -138,7 +175,11 @@ fn parse_tokens(tokens: Vec<TokenWithSpan>, text: &Text) -> Result<Statement, Bo
     })?;
     let end = text.sql.len();
     match statements.len() {
-        1 => Ok(statements.remove(0)),
+        1 => {
+            let statement = statements.remove(0);
+            refuse_depth(&statement, text)?;
+            Ok(statement)
+        }
         0 => Err(Box::new(text.problem(codes::SYNTAX, end..end, "there is no statement"))),
         n => Err(Box::new(
             text.problem(codes::SYNTAX, 0..0, format!("{n} statements at once, and one was expected"))
