@@ -39,6 +39,17 @@ pub struct Problems {
     pub sources: Sources,
 }
 
+/// An error as doors tell it to programs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Told {
+    /// `docs/errors.md` lists them.
+    pub code: &'static str,
+    pub message: String,
+    pub hint: Option<String>,
+    /// Where in the statement, in characters from 1 on.
+    pub position: Option<usize>,
+}
+
 /// What places of a statement are called.
 const STATEMENT: &str = "sql";
 
@@ -102,6 +113,16 @@ impl AppError {
             }
             Self::Environment(_) | Self::Defect(_) | Self::Cancelled => None,
         }
+    }
+
+    /// What a program is told: the first problem alone. `sql`: the statement, where there is one. `None`: the error's own
+    /// sentence is all there is.
+    pub fn told(&self, sql: &str) -> Option<Told> {
+        let first = self.problems()?.diagnostics.into_iter().next()?;
+        let place = first.label.as_ref().filter(|label| &*label.span.file == STATEMENT);
+        let position = place.and_then(|label| sql.get(..label.span.start)).map(|before| before.chars().count() + 1);
+        let hint = Some(first.hints.join("\n")).filter(|hint| !hint.is_empty());
+        Some(Told { code: first.code, message: first.message, hint, position })
     }
 
     /// An error of a statement of a person.

@@ -38,7 +38,7 @@ pub use app::{App, OpenOptions};
 pub use bisect::{BisectOutcome, BisectRequest, Bisected, Culprit};
 pub use checks::CheckSummary;
 pub use damage::Damaged;
-pub use error::{AppError, Problems};
+pub use error::{AppError, Problems, Told};
 pub use files::{CompiledSql, schemas, validate};
 pub use history::{Difference, LogEntry, LoggedChange, Moved, OpenRun, RefRow, Status};
 pub use home::Home;

@@ -43,17 +43,14 @@ impl Failure {
             AppError::Environment(_) | AppError::Cancelled => StatusCode::SERVICE_UNAVAILABLE,
             AppError::Defect(_) => StatusCode::INTERNAL_SERVER_ERROR,
         };
-        let Some(first) = error.problems().and_then(|problems| problems.diagnostics.into_iter().next()) else {
+        let Some(polder_app::Told { code, message, hint, position }) = error.told(sql) else {
             return Self::new(status, error.to_string());
         };
-        let status = match first.code {
+        let status = match code {
             "R002" | "R004" | "R007" => StatusCode::NOT_FOUND,
             _ => status,
         };
-        let place = first.label.as_ref().filter(|label| &*label.span.file == "sql");
-        let position = place.and_then(|label| sql.get(..label.span.start)).map(|before| before.chars().count() + 1);
-        let hint = Some(first.hints.join("\n")).filter(|hint| !hint.is_empty());
-        Self { status, told: Told { code: Some(first.code.to_owned()), message: first.message, hint, position } }
+        Self { status, told: Told { code: Some(code.to_owned()), message, hint, position } }
     }
 
     pub(crate) fn outcome(&self) -> Outcome {

@@ -3,7 +3,6 @@
 use pgwire::error::ErrorInfo;
 use pgwire::messages::PgWireBackendMessage;
 use polder_app::{AppError, Outcome};
-use polder_diag::Diagnostic;
 
 /// Codes of <https://www.postgresql.org/docs/current/errcodes-appendix.html>.
 pub(crate) mod sqlstate {
@@ -65,19 +64,14 @@ impl Problem {
     pub(crate) fn of(error: &AppError, sql: &str) -> Self {
         let code = match error {
             AppError::Statement(_) | AppError::Project(_) => sqlstate::SYNTAX_OR_ACCESS,
-            AppError::Refused(diagnostic) => code_of(diagnostic),
+            AppError::Refused(diagnostic) => code_of(diagnostic.code),
             AppError::Environment(_) => sqlstate::SYSTEM,
             AppError::Defect(_) => sqlstate::DEFECT,
             AppError::Cancelled => sqlstate::CANCELLED,
         };
-        let Some(first) = error.problems().and_then(|problems| problems.diagnostics.into_iter().next()) else {
-            return Self::new(code, error.to_string());
-        };
-        let code = if matches!(error, AppError::Statement(_)) { code_of(&first) } else { code };
-        let place = first.label.as_ref().filter(|label| &*label.span.file == "sql");
-        let position = place.and_then(|label| sql.get(..label.span.start)).map(|before| before.chars().count() + 1);
-        let hint = Some(first.hints.join("\n")).filter(|hint| !hint.is_empty());
-        Self { code, message: first.message.clone(), hint, position, fatal: false }
+        let Some(told) = error.told(sql) else { return Self::new(code, error.to_string()) };
+        let code = if matches!(error, AppError::Statement(_)) { code_of(told.code) } else { code };
+        Self { code, message: told.message, hint: told.hint, position: told.position, fatal: false }
     }
 
     /// What it counts as.
@@ -99,8 +93,8 @@ impl Problem {
 }
 
 /// The code of PostgreSQL for one of Polder's.
-fn code_of(diagnostic: &Diagnostic) -> &'static str {
-    match diagnostic.code {
+fn code_of(code: &str) -> &'static str {
+    match code {
         "S001" => sqlstate::SYNTAX,
         "S002" => sqlstate::UNDEFINED_TABLE,
         "S003" => sqlstate::UNDEFINED_COLUMN,
