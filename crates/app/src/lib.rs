@@ -57,7 +57,7 @@ pub use run::{AcceptRequest, LoggedEvent, RunRequest, RunSummary, Shown};
 pub use runs::RunRow;
 pub use schedule::{PipelineRow, Scheduler, Sinks};
 pub use server::{
-    Address, Admission, Claim, Counted, Door, Entrance, Guest, Health, Measured, Metrics, NewToken, Outcome, Served,
-    Server, ServerLog, ServerNote, Serving, ServingOptions, TokenRow, served,
+    Address, Admission, Ailment, Claim, Counted, Door, Entrance, Guest, Health, Measured, Metrics, NewToken, Outcome,
+    Served, Server, ServerLog, ServerNote, Serving, ServingOptions, TokenRow, served,
 };
 pub use tables::{ColumnDetails, SnapshotDetails, TableDetails, TableRow};

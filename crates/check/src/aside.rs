@@ -88,7 +88,7 @@ impl Aside<'_> {
             default_namespace: Some(self.decision.default_namespace.clone()),
             ..SessionOptions::system(&self.workspace.branch, self.workspace.run_time)
         };
-        let session = self.engine.session(options).await.map_err(environment)?;
+        let session = self.engine.session(options).await.map_err(environment)?.stopped_by(self.cancel);
         let Some(separation) = separation(self.table, &self.found.schema, rules, &self.decision.reason) else {
             return Ok(0);
         };

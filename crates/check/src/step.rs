@@ -218,7 +218,7 @@ impl CheckStep {
     }
 
     async fn test(&self, cx: &StepContext) -> Result<StepReport, StepError> {
-        let session = self.session().await?;
+        let session = self.session().await?.stopped_by(&cx.cancel);
         let reader = Reader::new(&session, self.workspace.lake.catalog(), &cx.cancel);
         if let Some(table) = &self.set.table {
             match reader.columns(table).await.map_err(environment)? {

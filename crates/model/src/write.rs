@@ -229,7 +229,7 @@ impl Writer<'_> {
     async fn rows(&self) -> Result<Vec<SendableRecordBatchStream>, StepError> {
         let Planned { session, plan, .. } = self.planned;
         let physical = session.physical(plan).await.map_err(|e| self.query(e))?;
-        session.execute(&physical).map_err(|e| self.query(e))
+        session.stopped_by(&self.cx.cancel).execute(&physical).map_err(|e| self.query(e))
     }
 
     fn query(&self, error: SqlError) -> StepError {

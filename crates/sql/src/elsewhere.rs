@@ -14,6 +14,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::stopping::Wanted;
 use crate::{Prepared, QueryResult, Result, Session, SqlError};
 
 /// A statement whose planning takes longer is none that a person wrote.
@@ -29,11 +30,15 @@ impl Session {
     /// # Errors
     /// As [`Session::query_with`].
     pub async fn query_on(&self, threads: &Handle, sql: &str, values: &[ScalarValue]) -> Result<QueryResult> {
-        let (session, sql, values) = (self.clone(), sql.to_owned(), values.to_vec());
+        // The limits are kept, and the statement is stopped, from here: its threads may all be busy.
+        let stop = self.stop_of_statement();
+        let (session, sql, values) = (self.stopped_by(&stop), sql.to_owned(), values.to_vec());
+        let wanted = Wanted::new(stop);
+        let deadline = self.deadline();
         let (tell, told) = oneshot::channel();
         let task = threads.spawn(async move {
-            let QueryResult { schema, mut stream } = match session.query_with(&sql, &values).await {
-                Ok(result) => result,
+            let mut stream = match session.begin(&sql, &values).await {
+                Ok(stream) => stream,
                 Err(error) => {
                     // Nobody may be waiting any more.
                     let _ = tell.send(Err(error));
@@ -41,7 +46,7 @@ impl Session {
                 }
             };
             let (give, taken) = mpsc::channel(AHEAD);
-            if tell.send(Ok((schema, taken))).is_err() {
+            if tell.send(Ok((stream.schema(), taken))).is_err() {
                 return;
             }
             while let Some(batch) = stream.next().await {
@@ -51,10 +56,11 @@ impl Session {
             }
         });
         let task = AbortOnDropHandle::new(task);
-        match told.await {
+        let told = self.within(deadline, async { Ok(told.await) }).await?;
+        match told {
             Ok(Ok((schema, rows))) => {
-                let stream = Elsewhere { schema: Arc::clone(&schema), rows, task: Some(task) };
-                Ok(QueryResult { schema, stream: Box::pin(stream) })
+                let stream = Elsewhere { schema, rows, task: Some(task) };
+                Ok(self.limited(wanted.stream(Box::pin(stream)), deadline))
             }
             Ok(Err(error)) => Err(error),
             Err(_) => Err(ended(task.await)),

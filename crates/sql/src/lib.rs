@@ -22,6 +22,7 @@ mod resolve;
 mod scanned;
 mod session;
 mod statement;
+mod stopping;
 mod summarize;
 mod system;
 mod types;

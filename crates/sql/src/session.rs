@@ -16,12 +16,14 @@ use polder_catalog::CommitId;
 use polder_diag::Diagnostic;
 use polder_govern::Principal;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use crate::context::{Context, Tables};
 use crate::limit::Limited;
 use crate::prepared::{Parameters, Prepared, parameter_types};
 use crate::resolve::{Resolver, Rights};
 use crate::statement::{self, Kind, Parsed, Text};
+use crate::stopping::{Wanted, stoppable};
 use crate::{Engine, Limits, Result, SqlError, describe, functions, summarize, types};
 
 /// What a session is opened with.
@@ -114,11 +116,20 @@ impl Core {
 #[derive(Debug, Clone)]
 pub struct Session {
     core: Arc<Core>,
+    /// Ends what its statements are doing.
+    stop: CancellationToken,
 }
 
 impl Session {
     pub(crate) fn new(core: Core) -> Self {
-        Self { core: Arc::new(core) }
+        Self { core: Arc::new(core), stop: CancellationToken::new() }
+    }
+
+    /// The same session, whose statements end with [`SqlError::Cancelled`] once `stop` is cancelled: also those that are
+    /// in the middle of work which does not give way. Cancel it from a thread that runs no statements.
+    #[must_use]
+    pub fn stopped_by(&self, stop: &CancellationToken) -> Self {
+        Self { core: Arc::clone(&self.core), stop: stop.clone() }
     }
 
     /// The commit that this session reads.
@@ -149,21 +160,47 @@ impl Session {
     /// # Errors
     /// As [`Session::query`]; also values that are missing, or do not go where they stand.
     pub async fn query_with(&self, sql: &str, values: &[ScalarValue]) -> Result<QueryResult> {
-        let deadline = self.core.options.limits.timeout.map(|timeout| Instant::now() + timeout);
-        let prepared = async {
-            let state = self.core.state()?;
-            let plan = self.plan_with(&state, sql, Parameters::Values(values)).await?;
-            let physical = state.create_physical_plan(&plan).await?;
-            // A task of its own: the deadline comes also while an operator works long on one batch.
-            Ok::<_, SqlError>(spawn_buffered(execute_stream(physical, state.task_ctx())?, AHEAD))
-        };
-        let stream = match deadline {
-            Some(deadline) => tokio::time::timeout_at(deadline, prepared).await.map_err(|_| self.timed_out())??,
-            None => prepared.await?,
-        };
+        let deadline = self.deadline();
+        let stream = self.within(deadline, self.begin(sql, values)).await?;
+        Ok(self.limited(stream, deadline))
+    }
+
+    /// What stops one statement of this session.
+    pub(crate) fn stop_of_statement(&self) -> CancellationToken {
+        self.stop.child_token()
+    }
+
+    /// When a statement that begins now is stopped.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.core.options.limits.timeout.map(|timeout| Instant::now() + timeout)
+    }
+
+    pub(crate) async fn within<T>(
+        &self,
+        deadline: Option<Instant>,
+        work: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
+        match deadline {
+            Some(deadline) => tokio::time::timeout_at(deadline, work).await.map_err(|_| self.timed_out())?,
+            None => work.await,
+        }
+    }
+
+    pub(crate) fn limited(&self, stream: SendableRecordBatchStream, deadline: Option<Instant>) -> QueryResult {
         let schema = stream.schema();
         let stream = Limited::new(stream, deadline, &self.core.options.limits);
-        Ok(QueryResult { schema, stream: Box::pin(stream) })
+        QueryResult { schema, stream: Box::pin(stream) }
+    }
+
+    /// Plans a statement and begins to run it, without limits.
+    pub(crate) async fn begin(&self, sql: &str, values: &[ScalarValue]) -> Result<SendableRecordBatchStream> {
+        let stop = self.stop_of_statement();
+        let state = self.core.state()?;
+        let plan = self.plan_with(&state, sql, Parameters::Values(values)).await?;
+        let physical = stoppable(state.create_physical_plan(&plan).await?, &stop)?;
+        // A task of its own: the deadline comes also while an operator works long on one batch.
+        let rows = spawn_buffered(execute_stream(physical, state.task_ctx())?, AHEAD);
+        Ok(Wanted::new(stop).stream(rows))
     }
 
     fn timed_out(&self) -> SqlError {
@@ -203,9 +240,14 @@ impl Session {
         Ok(self.core.state()?.create_physical_plan(plan).await?)
     }
 
-    /// Runs a physical plan, one stream for each of its partitions.
+    /// Runs a physical plan, one stream for each of its partitions. Dropping them all ends it.
     pub fn execute(&self, plan: &Arc<dyn ExecutionPlan>) -> Result<Vec<SendableRecordBatchStream>> {
-        Ok(execute_stream_partitioned(Arc::clone(plan), self.core.state()?.task_ctx())?)
+        let stop = self.stop_of_statement();
+        let plan = stoppable(Arc::clone(plan), &stop)?;
+        let streams = execute_stream_partitioned(plan, self.core.state()?.task_ctx())?;
+        let wanted = Wanted::new(stop);
+        // Tasks of their own: whoever reads can be stopped also while an operator works long on one batch.
+        Ok(streams.into_iter().map(|rows| wanted.stream(spawn_buffered(rows, AHEAD))).collect())
     }
 
     /// Warnings about policies that open the session all the same: masks that hide nothing of what it shows. They tell

@@ -66,7 +66,10 @@ impl Step for Elsewhere {
     }
 
     async fn run(&self, cx: &StepContext) -> Result<StepReport, StepError> {
-        let (step, cx) = (Arc::clone(&self.step), cx.clone());
+        // Statements hear of it that nobody waits for them any more.
+        let cancel = cx.cancel.child_token();
+        let (step, cx) = (Arc::clone(&self.step), StepContext { cancel: cancel.clone(), ..cx.clone() });
+        let _stop = cancel.drop_guard();
         self.work(async move { step.run(&cx).await }).await
     }
 }

@@ -5,6 +5,7 @@
 
 mod admission;
 mod door;
+mod health;
 mod lock;
 mod metrics;
 mod reload;
@@ -19,10 +20,11 @@ use polder_base::{RunId, Timestamp};
 use polder_run::RunStatus;
 use tokio::sync::watch;
 
-use crate::{App, AppError, Problems, Shown};
+use crate::{App, AppError, Problems};
 
 pub use admission::{Admission, Claim, Guest};
 pub use door::{Address, Door, Entrance};
+pub use health::{Ailment, Health};
 pub use lock::{Served, served};
 pub use metrics::{Counted, Measured, Metrics, Outcome};
 pub use serving::{Serving, ServingOptions};
@@ -62,16 +64,6 @@ pub trait ServerLog: Send + Sync + std::fmt::Debug {
     fn note(&self, note: &ServerNote);
 }
 
-/// How a server is.
-#[derive(Debug, Clone, serde::Serialize)]
-pub struct Health {
-    /// `main`, as the state store has it now.
-    pub main: Shown,
-    /// The files that are served are not the ones that are there, for those have mistakes.
-    pub files_wrong: bool,
-    pub uptime_seconds: u64,
-}
-
 impl Server {
     pub(crate) fn new(app: App) -> Result<Self, AppError> {
         let started = app.system().now();
@@ -98,22 +90,10 @@ impl Server {
         &self.metrics
     }
 
-    /// Whether the server can do its work: it asks the state store.
-    ///
-    /// # Errors
-    /// The state store does not answer.
-    pub async fn health(&self) -> Result<Health, AppError> {
-        let app = self.app();
-        let main = app.shown(polder_catalog::MAIN).await?;
-        self.metrics.main_shown(&main);
-        let uptime_seconds = app.system().now().since(self.started).as_secs();
-        Ok(Health { main, files_wrong: self.problems().is_some(), uptime_seconds })
-    }
-
     /// What is counted, in the text format of Prometheus.
     pub async fn metrics_text(&self) -> String {
         self.metrics.files_wrong(self.problems().is_some());
-        // Whether the state store answers is told as well.
+        // Whether the server can do its work is told as well.
         let healthy = self.health().await.is_ok();
         self.metrics.text(healthy)
     }

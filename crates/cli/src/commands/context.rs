@@ -108,7 +108,7 @@ pub fn runtime() -> Result<Runtime, Failure> {
 }
 
 /// Threads for steps and statements: more than cores, for an operator that works long on one batch does not let go of
-/// its thread, also when nobody waits for it any more, and others must not wait for it.
+/// its thread, and others must not wait for it.
 fn working_threads() -> usize {
     2 * std::thread::available_parallelism().map_or(1, std::num::NonZero::get) + 4
 }
