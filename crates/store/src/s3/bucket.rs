@@ -1,11 +1,12 @@
 //! One bucket.
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::stream::BoxStream;
+use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
 use object_store::aws::{AmazonS3, AmazonS3Builder};
 use object_store::path::Path;
@@ -25,6 +26,10 @@ use crate::{Result, StoreError};
 const AT_ONCE: usize = 128;
 /// Parts of all uploads that are on their way at once: each is in memory.
 const PARTS_AT_ONCE: usize = 16;
+/// What one request reads at most of an object that is read as a whole, and how many of them are on their way or wait
+/// for the reader.
+const READ_BYTES: u64 = 8 * 1024 * 1024;
+const READ_AHEAD: usize = 2;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
@@ -172,28 +177,35 @@ impl Bucket {
         found.map(bucket_object).map_err(|e| self.failed("looking at", key, &self.place(key), &e))
     }
 
-    /// The bytes from `start` on, up to `end` or the object's end, of the object that has this ETag.
+    /// The bytes from `start` on, up to `end` or the object's end, of the object as it was found. They are asked for part
+    /// by part, a little ahead of the reader: a request has an end also where whoever reads takes hours.
     ///
     /// # Errors
-    /// An object that was replaced since its ETag was read; it is worth another look (`transient`).
-    pub async fn read(&self, key: &str, start: u64, end: Option<u64>, etag: Option<&str>) -> Result<ByteStream> {
-        let range = match end {
-            Some(end) => Some(GetRange::Bounded(start..end)),
-            None if start > 0 => Some(GetRange::Offset(start)),
-            None => None,
-        };
-        let options = GetOptions { range, if_match: etag.map(str::to_owned), ..GetOptions::default() };
-        let result = match self.get(key, &self.place(key), options).await {
+    /// In the stream; an object that was replaced since it was found is worth another look (`transient`).
+    pub fn read(&self, object: &BucketObject, start: u64, end: Option<u64>) -> ByteStream {
+        let end = end.unwrap_or(object.size_bytes).min(object.size_bytes);
+        let starts = (start..end).step_by(READ_BYTES as usize);
+        let (bucket, object) = (self.clone(), Arc::new(object.clone()));
+        let parts = starts.map(move |start| {
+            let (bucket, object) = (bucket.clone(), Arc::clone(&object));
+            async move { bucket.part(&object, start..end.min(start + READ_BYTES)).await }
+        });
+        stream::iter(parts).buffered(READ_AHEAD).boxed()
+    }
+
+    async fn part(&self, object: &BucketObject, range: Range<u64>) -> Result<Bytes> {
+        let (key, place) = (&*object.key, self.place(&object.key));
+        let range = Some(GetRange::Bounded(range));
+        let options = GetOptions { range, if_match: object.etag.clone(), ..GetOptions::default() };
+        match self.get(key, &place, options).await {
+            Ok(found) => found.bytes().await.map_err(|e| self.failed("reading", key, &place, &e)),
             Err(StoreError::Exists { .. }) => Err(StoreError::Io {
-                doing: format!("reading {}", self.place(key)),
+                doing: format!("reading {place}"),
                 detail: "it was replaced since it was found".to_owned(),
                 transient: true,
             }),
-            other => other,
-        }?;
-        let (bucket, key) = (self.clone(), key.to_owned());
-        let bytes = result.into_stream();
-        Ok(bytes.map_err(move |e| bucket.failed("reading", &key, &bucket.place(&key), &e)).boxed())
+            Err(other) => Err(other),
+        }
     }
 
     pub(super) async fn get(&self, key: &str, path: &str, options: GetOptions) -> Result<GetResult> {

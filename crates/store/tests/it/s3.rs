@@ -5,7 +5,8 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use bytes::Bytes;
-use polder_store::{S3Location, S3Options, S3Storage, Secret, Storage, StoreError};
+use futures::StreamExt;
+use polder_store::{Bucket, S3Location, S3Options, S3Storage, Secret, Storage, StoreError};
 
 use crate::proxy::{Fault, Proxy, Request};
 
@@ -171,6 +172,32 @@ async fn reading_that_breaks_off_goes_on_where_it_was() {
         upload(&storage, "data/big", &bytes).await.unwrap();
         proxy.fail(first(|request| request.method == "GET", Fault::Cut(5_000_000)));
         assert_eq!(storage.get("data/big").await.unwrap(), bytes, "{name}");
+    }
+}
+
+/// No request lasts as long as its reader takes.
+#[tokio::test]
+async fn a_slow_reader_gets_the_whole_object() {
+    for (name, url) in servers() {
+        let (options, bucket) = options(&url);
+        let options = S3Options { timeout: Duration::from_secs(1), retry_for: Duration::from_secs(1), ..options };
+        let path = format!("warehouse-{}", uuid::Uuid::new_v4().simple());
+        let storage =
+            S3Storage::open(S3Location { bucket: bucket.clone(), path: path.clone() }, &options).await.unwrap();
+        let bytes = large();
+        upload(&storage, "data/big", &bytes).await.unwrap();
+        let bucket = Bucket::open(&bucket, &options).await.unwrap();
+        let object = bucket.head(&format!("{path}/data/big")).await.unwrap();
+        for (start, end) in [(0, None), (3, Some(17_000_000))] {
+            let mut stream = bucket.read(&object, start, end);
+            let mut read = stream.next().await.unwrap().unwrap().to_vec();
+            tokio::time::sleep(Duration::from_secs(3)).await;
+            while let Some(part) = stream.next().await {
+                read.extend_from_slice(&part.unwrap());
+            }
+            let end = end.map_or(bytes.len(), |end| end as usize);
+            assert!(read == bytes[start as usize..end], "{name}: {} bytes, {start} to {end}", read.len());
+        }
     }
 }
 

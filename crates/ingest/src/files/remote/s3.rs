@@ -114,8 +114,6 @@ struct S3Object {
 #[async_trait]
 impl Remote for S3Object {
     async fn read(&self, start: u64, end: Option<u64>) -> Result<Bytestream, Unread> {
-        let etag = self.object.etag.as_deref();
-        let stream = self.bucket.read(&self.object.key, start, end, etag).await.map_err(|e| unread(&e))?;
-        Ok(stream.map_err(|e| unread(&e)).boxed())
+        Ok(self.bucket.read(&self.object, start, end).map_err(|e| unread(&e)).boxed())
     }
 }
