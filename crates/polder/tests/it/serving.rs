@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use crate::fixture::{Done, Project, skipped};
 
 /// A server that is ended with the test.
-struct Up {
+pub struct Up {
     child: Killed,
     postgres: u16,
     http: u16,
@@ -26,7 +26,7 @@ impl Drop for Killed {
 }
 
 impl Up {
-    fn start(project: &Project) -> Self {
+    pub fn start(project: &Project) -> Self {
         let mut child = project.command(&["up"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut stderr = child.stderr.take().unwrap();
         let log = std::thread::spawn(move || {
@@ -53,13 +53,13 @@ impl Up {
     }
 
     /// Ends it as a service manager does, and gives its exit code and what it told on standard error.
-    fn end(mut self) -> (i32, String) {
+    pub fn end(mut self) -> (i32, String) {
         self.signal("TERM");
         let code = self.child.0.wait().unwrap().code().unwrap_or(-1);
         (code, self.log.join().unwrap())
     }
 
-    fn psql(&self, database: &str, statement: &str) -> Done {
+    pub fn psql(&self, database: &str, statement: &str) -> Done {
         let (port, database) = (self.postgres.to_string(), format!("dbname={database}"));
         let mut psql = Command::new("psql");
         psql.args(["-X", "-h", "127.0.0.1", "-p", &port, "-At", "-c", statement, &database]);
@@ -77,7 +77,7 @@ impl Up {
         (status, text.split_once("\r\n\r\n").unwrap().1.to_owned())
     }
 
-    fn get(&self, path: &str, headers: &str) -> (u16, String) {
+    pub fn get(&self, path: &str, headers: &str) -> (u16, String) {
         self.http(&format!("GET {path} HTTP/1.0\r\nhost: 127.0.0.1\r\n{headers}\r\n"))
     }
 
