@@ -12,6 +12,17 @@ pub use nearest::nearest;
 pub use sql::{quote_name, quote_text};
 pub use time::{TimeError, Timestamp, civil};
 
+/// What of a run is published when something in it goes wrong.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Publish {
+    /// Nothing: all of it or nothing.
+    #[default]
+    All,
+    /// All but what went wrong and what is made from that.
+    Healthy,
+}
+
 /// The number of a run, counted from 1 in each project; its branch is `run/<number>`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(transparent)]

@@ -15,7 +15,7 @@ mod sample;
 mod step;
 mod text;
 
-pub use accept::Overruled;
+pub use accept::overruled;
 pub use aside::{Decision, set_aside};
 pub use compile::{CheckSet, CompileContext, Compiled, compile};
 pub use step::CheckStep;

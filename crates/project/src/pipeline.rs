@@ -9,7 +9,8 @@ use polder_diag::{Diagnostic, Span};
 
 use crate::codes;
 use crate::common::{Names, words};
-use crate::resource::{Missed, Notify, Overlap, Pipeline, PipelinePlaces, Publish, Retries};
+use crate::resource::{Missed, Notify, Overlap, Pipeline, PipelinePlaces, Retries};
+use crate::settings::PublishWord;
 use crate::units::parse_duration_seconds;
 use crate::yaml::{At, Decode, Entries, Node, Problems, Value, raw};
 use schedule::Schedule;
@@ -71,8 +72,6 @@ raw! {
 }
 
 words! {
-    /// What a failed check holds.
-    PublishWord { all, healthy }
     /// What becomes of missed times.
     MissedWord { run, skip }
     /// What becomes of times at which the last run goes on.
@@ -138,10 +137,7 @@ pub(crate) fn resolve(name: &str, raw: PipelineYaml, problems: &mut Problems<'_>
         exclude,
         schedule,
         target: raw.r#ref.map(|r| r.value),
-        publish: raw.publish.map(|word| match word {
-            PublishWord::all => Publish::All,
-            PublishWord::healthy => Publish::Healthy,
-        }),
+        publish: raw.publish.map(PublishWord::publish),
         missed: match raw.missed {
             Some(MissedWord::skip) => Missed::Skip,
             Some(MissedWord::run) | None => Missed::Run,

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+pub use polder_base::Publish;
 use polder_base::TableName;
 use polder_diag::{Sources, Span};
 
@@ -90,15 +91,6 @@ pub enum Tokens {
     #[default]
     Remote,
     Always,
-}
-
-/// What of a run is published when something in it goes wrong.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Publish {
-    /// Nothing.
-    All,
-    /// All but what went wrong and what is made from that.
-    Healthy,
 }
 
 /// How object storage is reached. What is not set comes from where AWS's own tools look for it.

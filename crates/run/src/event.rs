@@ -19,17 +19,6 @@ pub enum RunKind {
     Check,
 }
 
-/// What of a run is published when something in it went wrong.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Publish {
-    /// Nothing: all of it or nothing.
-    #[default]
-    All,
-    /// All but what went wrong and what is made from that.
-    Healthy,
-}
-
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RunStatus {

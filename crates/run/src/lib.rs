@@ -13,7 +13,7 @@ mod schedule;
 mod selection;
 mod step;
 
-pub use event::{CheckFailure, CheckPassed, Event, EventSink, Publish, RunKind, RunStatus, Silent, StepStatus};
+pub use event::{CheckFailure, CheckPassed, Event, EventSink, RunKind, RunStatus, Silent, StepStatus};
 pub use executor::{Execution, Executor, ExecutorOptions};
 pub use graph::{Graph, GraphError};
 pub use journal::{Journal, JournalError};
@@ -22,4 +22,4 @@ pub use record::{
     Acceptance, CheckRecord, FailureKind, FingerprintRecord, HeldTable, RunRecord, StepFailure, StepRecord, TakenOver,
 };
 pub use selection::{Candidate, Selection, SelectionError};
-pub use step::{Fingerprint, Output, Progress, Step, StepContext, StepError, StepKey, StepKind, StepReport};
+pub use step::{Fingerprint, Output, Progress, Retold, Step, StepContext, StepError, StepKey, StepKind, StepReport};

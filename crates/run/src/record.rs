@@ -5,13 +5,11 @@
 
 use std::collections::BTreeMap;
 
-use polder_base::{RunId, Timestamp};
+use polder_base::{Publish, RunId, Timestamp};
 use polder_diag::Diagnostic;
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    CheckFailure, CheckPassed, Fingerprint, Publish, RunKind, RunStatus, StepError, StepKey, StepReport, StepStatus,
-};
+use crate::{CheckFailure, CheckPassed, Fingerprint, RunKind, RunStatus, StepError, StepKey, StepReport, StepStatus};
 
 /// A run, from its start on. Key: the run's number in 20 digits, so that text order is number order.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -128,6 +126,14 @@ pub struct Acceptance {
 impl RunRecord {
     pub fn key(run: RunId) -> String {
         format!("{:020}", run.0)
+    }
+
+    /// Goes on with it: it runs again, and how it ended before counts no more.
+    pub fn take_up(&mut self) {
+        self.status = RunStatus::Running;
+        self.reason = None;
+        self.finished = None;
+        self.resumed += 1;
     }
 
     /// Why it ended as it did, without the word that its branch stays: for whoever names the branch himself.

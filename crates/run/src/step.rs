@@ -169,3 +169,35 @@ pub trait Step: Send + Sync {
 
     async fn run(&self, cx: &StepContext) -> Result<StepReport, StepError>;
 }
+
+/// A step that tells how it went in another way; all else of it stays.
+pub struct Retold<F> {
+    step: Arc<dyn Step>,
+    retell: F,
+}
+
+impl<F: Fn(StepReport) -> StepReport + Send + Sync> Retold<F> {
+    /// `retell`: from the step's own report, after it ran, to the one that counts.
+    pub fn new(step: Arc<dyn Step>, retell: F) -> Self {
+        Self { step, retell }
+    }
+}
+
+#[async_trait::async_trait]
+impl<F: Fn(StepReport) -> StepReport + Send + Sync> Step for Retold<F> {
+    fn key(&self) -> &StepKey {
+        self.step.key()
+    }
+
+    async fn fingerprint(&self) -> Result<Option<Fingerprint>, StepError> {
+        self.step.fingerprint().await
+    }
+
+    async fn adopt(&self, output: &Output) -> Result<Option<StepReport>, StepError> {
+        self.step.adopt(output).await
+    }
+
+    async fn run(&self, cx: &StepContext) -> Result<StepReport, StepError> {
+        Ok((self.retell)(self.step.run(cx).await?))
+    }
+}

@@ -19,12 +19,12 @@ pub(crate) mod workers;
 use std::sync::Arc;
 use std::time::Duration;
 
-use polder_base::{RunId, TableName, Timestamp};
+use polder_base::{Publish, RunId, TableName, Timestamp};
 use polder_catalog::{CatalogError, CommitId};
 use polder_diag::Sources;
 use polder_lake::Workspace;
 use polder_run::{
-    Event, EventSink, Execution, Executor, ExecutorOptions, FailureKind, Graph, Publish, RunKind, RunRecord, RunStatus,
+    Event, EventSink, Execution, Executor, ExecutorOptions, FailureKind, Graph, RunKind, RunRecord, RunStatus,
     Selection, StepKey, StepRecord,
 };
 use polder_store::{Batch, Outcome, Space};
@@ -194,7 +194,7 @@ impl App {
             files: std::collections::BTreeMap::new(),
             resumed: 0,
             stale: false,
-            publish: self.loaded.project.settings.publish.map(publish_of).unwrap_or_default(),
+            publish: self.loaded.project.settings.publish.unwrap_or_default(),
             parts: Vec::new(),
             held: Vec::new(),
             took_over: Vec::new(),
@@ -290,14 +290,6 @@ impl App {
     async fn git(&self) -> Option<(String, bool)> {
         let folder = self.options.project.clone();
         tokio::task::spawn_blocking(move || machine::git_commit(&folder)).await.ok().flatten()
-    }
-}
-
-/// What a file says is published, as runs know it.
-pub(crate) fn publish_of(declared: polder_project::Publish) -> Publish {
-    match declared {
-        polder_project::Publish::All => Publish::All,
-        polder_project::Publish::Healthy => Publish::Healthy,
     }
 }
 

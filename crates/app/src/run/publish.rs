@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use polder_base::TableName;
+use polder_base::{Publish, TableName};
 use polder_catalog::{Accepted, Author, CatalogError, CommitId, EntryKey, Prepared, Proposal};
 use polder_check::CheckSet;
 use polder_lake::Workspace;
 use polder_model::RelationKind;
-use polder_run::{Event, Graph, Publish, RunStatus, StepKey, StepKind, StepRecord, StepStatus};
+use polder_run::{Event, Graph, RunStatus, StepKey, StepKind, StepRecord, StepStatus};
 use polder_sql::{Session, SessionOptions, scanned_tables};
 use tokio_util::sync::CancellationToken;
 

@@ -150,10 +150,7 @@ impl App {
         self.claim(&record, &graph).await?;
         self.undo_unfinished(&record, &graph, earlier).await?;
         record.files = stored::store(self.catalog.state(), &loaded.project).await?;
-        record.status = RunStatus::Running;
-        record.reason = None;
-        record.finished = None;
-        record.resumed += 1;
+        record.take_up();
         self.put_record(&record).await?;
         Ok(Resumed { loaded, record, graph, earlier })
     }

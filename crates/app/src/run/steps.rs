@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use polder_check::{CheckStep, Overruled};
+use polder_check::{CheckStep, overruled};
 use polder_lake::Workspace;
 use polder_model::ModelStep;
 use polder_run::Step;
 
 use super::Conductor;
-use super::takeover::WentOn;
+use super::takeover::went_on;
 use super::workers::on_workers;
 use crate::AppError;
 use crate::blueprint::Work;
@@ -24,7 +24,7 @@ impl Conductor {
                 let fresh = self.record.full_refresh;
                 let step = polder_ingest::IngestStep::new(workspace, root, &source, &stream, fresh);
                 match self.record.took_over.iter().find(|t| t.table == stream.table.to_string()) {
-                    Some(taken) => Arc::new(WentOn { step, run: taken.run }),
+                    Some(taken) => went_on(step, taken.run),
                     None => Arc::new(step),
                 }
             }
@@ -32,7 +32,7 @@ impl Conductor {
             Work::Check(set) => {
                 let step: Arc<dyn Step> = Arc::new(CheckStep::new(set, workspace, engine, namespace));
                 match self.record.accepted.as_ref().filter(|a| !a.checks.is_empty()) {
-                    Some(accepted) => Arc::new(Overruled::new(step, &accepted.checks)),
+                    Some(accepted) => overruled(step, &accepted.checks),
                     None => step,
                 }
             }

@@ -5,15 +5,13 @@
 //! cursor, for rows of the bad one may have taken the place of good ones.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use polder_base::RunId;
 use polder_catalog::{CatalogError, Change, ChangeSet, CommitId, Entry, EntryKey};
 use polder_ingest::{IngestStep, cursor_of, quarantine_of};
 use polder_project::{Source, Stream};
-use polder_run::{
-    Fingerprint, Graph, Output, RunKind, RunRecord, RunStatus, Step, StepContext, StepError, StepKey, StepKind,
-    StepReport, TakenOver,
-};
+use polder_run::{Graph, Retold, RunKind, RunRecord, RunStatus, Step, StepKind, TakenOver};
 use polder_store::{Batch, Outcome, Space};
 
 use super::journal::{encode, run_record, steps_of};
@@ -195,28 +193,9 @@ fn stream_of(work: &Work) -> Option<(&Source, &Stream)> {
 }
 
 /// An ingest step that begins where another run stopped.
-pub(super) struct WentOn {
-    pub(super) step: IngestStep,
-    pub(super) run: RunId,
-}
-
-#[async_trait::async_trait]
-impl Step for WentOn {
-    fn key(&self) -> &StepKey {
-        self.step.key()
-    }
-
-    async fn fingerprint(&self) -> Result<Option<Fingerprint>, StepError> {
-        self.step.fingerprint().await
-    }
-
-    async fn adopt(&self, output: &Output) -> Result<Option<StepReport>, StepError> {
-        self.step.adopt(output).await
-    }
-
-    async fn run(&self, cx: &StepContext) -> Result<StepReport, StepError> {
-        let mut report = self.step.run(cx).await?;
-        let taken = format!("took over run {}", self.run);
+pub(super) fn went_on(step: IngestStep, run: RunId) -> Arc<dyn Step> {
+    Arc::new(Retold::new(Arc::new(step), move |mut report| {
+        let taken = format!("took over run {run}");
         report.note = Some(match report.note.take() {
             Some(note) => format!("{taken}; {note}"),
             None => taken,
@@ -226,6 +205,6 @@ impl Step for WentOn {
             report.unchanged = false;
             report.rows = Some(0);
         }
-        Ok(report)
-    }
+        report
+    }))
 }

@@ -102,7 +102,7 @@ impl App {
             exclude: pipeline.exclude.clone(),
             target: Some(pipeline.target.clone().unwrap_or_else(|| MAIN.to_owned())),
             full_refresh: pipeline.full_refresh,
-            publish: pipeline.publish.map(crate::run::publish_of),
+            publish: pipeline.publish,
             pipeline: Some(pipeline.name.clone()),
             ..RunRequest::default()
         };

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use polder_app::{AcceptRequest, App, AppError, OpenOptions, RunRequest, RunSummary};
-use polder_base::RunId;
-use polder_run::{Publish, RunStatus, Silent, StepStatus};
+use polder_base::{Publish, RunId};
+use polder_run::{RunStatus, Silent, StepStatus};
 use polder_system::{RealSystem, SimulatedSystem, System};
 use tokio_util::sync::CancellationToken;
 

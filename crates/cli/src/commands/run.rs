@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use polder_app::{AcceptRequest, App, CheckSummary, OpenRun, RunRequest, RunSummary, Shown};
-use polder_base::{RunId, Timestamp};
-use polder_run::{CheckFailure, EventSink, FailureKind, HeldTable, Publish, RunStatus, StepKind, StepRecord};
+use polder_base::{Publish, RunId, Timestamp};
+use polder_run::{CheckFailure, EventSink, FailureKind, HeldTable, RunStatus, StepKind, StepRecord};
 
 use super::context::{Context, cancelled_by_signal, now};
 use crate::args::{self, Accept, Check, Format, Run};
