@@ -1,4 +1,8 @@
 //! What a project throws away: branches past their day, history past its keep, files that nothing reaches.
+//!
+//! A clock can be wrong by years for a moment, and what is deleted stays so. Each look therefore keeps its time, and deletes
+//! what was past its keep at the time of the *last* look, a day before: one false reading of the clock deletes nothing,
+//! for at the next look it is either still that late, or seen to have been false.
 
 use std::time::Duration;
 
@@ -7,6 +11,7 @@ use polder_catalog::Expired;
 use polder_store::{Batch, Space};
 use serde::{Deserialize, Serialize};
 
+use crate::run::BRANCH_KEPT;
 use crate::run::journal::encode;
 use crate::{App, AppError};
 
@@ -28,26 +33,44 @@ struct Done {
 }
 
 impl App {
-    /// Removes what is past its keep, once a day: `None` when it is not time yet. A new project begins to count now.
+    /// Removes what is past its keep, once a day: `None` when it is not time yet. A new project begins to count now, and so
+    /// does one whose clock was set back behind the last look.
     ///
     /// # Errors
     /// Something that is reachable cannot be read: nothing is deleted then.
     pub async fn housekeep(&self) -> Result<Option<Expired>, AppError> {
         let now = self.system().now();
-        let state = self.catalog.state();
-        let last = state.get(Space::Meta, KEY).await?;
         // A mark that cannot be read is as good as none.
-        let last = last.and_then(|bytes| serde_json::from_slice::<Done>(&bytes).ok());
-        if last.as_ref().is_some_and(|done| now.since(done.at) < PERIOD) {
+        let last = self.catalog.state().get(Space::Meta, KEY).await?;
+        let last = last.and_then(|bytes| serde_json::from_slice::<Done>(&bytes).ok()).map(|done| done.at);
+        let Some(last) = last.filter(|last| *last <= now) else {
+            self.mark_housekeeping(now).await?;
+            return Ok(None);
+        };
+        if now.since(last) < PERIOD {
             return Ok(None);
         }
         let retention = self.loaded.project.settings.retention_seconds.map_or(RETENTION, Duration::from_secs);
-        let expired = match last {
-            Some(_) => Some(self.catalog.expire(retention, GRACE).await?),
-            None => None,
-        };
-        self.forget_events(retention).await?;
-        state.apply(Batch::new().put(Space::Meta, KEY, encode(&Done { at: now })?)).await?;
-        Ok(expired)
+        self.bound_expiries(now).await?;
+        let expired = self.catalog.expire_as_of(last, retention, GRACE).await?;
+        self.forget_events(last, retention).await?;
+        self.mark_housekeeping(now).await?;
+        Ok(Some(expired))
+    }
+
+    async fn mark_housekeeping(&self, at: Timestamp) -> Result<(), AppError> {
+        self.catalog.state().apply(Batch::new().put(Space::Meta, KEY, encode(&Done { at })?)).await?;
+        Ok(())
+    }
+
+    /// A run that began while the clock was ahead has a branch that would be kept until the clock is there again.
+    async fn bound_expiries(&self, now: Timestamp) -> Result<(), AppError> {
+        let latest = now + BRANCH_KEPT;
+        for found in self.catalog.refs().await? {
+            if found.expires.is_some_and(|at| at > latest) {
+                self.catalog.set_expiry(&found.name, Some(latest)).await?;
+            }
+        }
+        Ok(())
     }
 }

@@ -16,8 +16,8 @@ pub struct PipelineRecord {
     pub time_zone: Option<String>,
     #[serde(default)]
     pub paused: bool,
-    /// All slots up to this time are decided: run, caught up by a later one, or skipped. It only ever grows, but with the
-    /// schedule, so no slot is decided twice however the clock is set.
+    /// All slots up to this time are decided: run, caught up by a later one, or skipped. It only ever grows, so no slot is
+    /// decided twice; but where the schedule changes, or the clock was set back by more than a slot, it begins anew.
     pub decided: Timestamp,
     /// The first slot after that.
     #[serde(default)]

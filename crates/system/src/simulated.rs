@@ -24,6 +24,12 @@ impl SimulatedSystem {
         inner.0 = inner.0 + duration;
     }
 
+    /// Somebody sets the clock back.
+    pub fn set_back(&self, duration: Duration) {
+        let mut inner = self.lock();
+        inner.0 = inner.0 - duration;
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, (Timestamp, SmallRng)> {
         self.inner.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use polder_base::RunId;
+use polder_base::{RunId, Timestamp};
 use polder_diag::Sources;
 use polder_run::{Event, EventSink, Progress, RunRecord, StepKey};
 use polder_store::{Batch, Space, State};
@@ -127,8 +127,8 @@ impl App {
         }
     }
 
-    /// Forgets what happened in runs that began longer ago than `keep`.
-    pub(crate) async fn forget_events(&self, keep: Duration) -> Result<(), AppError> {
+    /// Forgets what happened in runs that began longer than `keep` before a time.
+    pub(crate) async fn forget_events(&self, as_of: Timestamp, keep: Duration) -> Result<(), AppError> {
         let state = self.catalog.state();
         loop {
             // Runs are numbered as they begin: from the first that is young enough on, all are.
@@ -139,7 +139,7 @@ impl App {
                 let Some(run) = key.split('/').next().and_then(|run| run.parse().ok()).map(RunId) else { continue };
                 if decided != Some(run) {
                     let record = run_record(state, run).await?;
-                    if record.is_some_and(|record| self.system().now().since(record.started) < keep) {
+                    if record.is_some_and(|record| as_of.since(record.started) < keep) {
                         young = true;
                         break;
                     }

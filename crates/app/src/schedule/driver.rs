@@ -54,13 +54,15 @@ struct Local {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Try {
     due: Timestamp,
+    /// Where the clock was set back, a slot may come twice.
+    since: Timestamp,
     attempt: u32,
     resumed: u32,
 }
 
 impl Try {
     fn of(active: &ActiveSlot) -> Self {
-        Self { due: active.due, attempt: active.attempt, resumed: active.resumed }
+        Self { due: active.due, since: active.since, attempt: active.attempt, resumed: active.resumed }
     }
 }
 
@@ -159,14 +161,15 @@ impl<G: Ground> Driver<G> {
             }
             Found::Ended(ending) => Some(ending),
         };
+        let mut is_stopped = false;
         if let Some(ending) = ended {
-            let is_stopped = ending.status == SlotStatus::Cancelled && active.interrupted && !active.timed_out;
+            is_stopped = ending.status == SlotStatus::Cancelled && active.interrupted && !active.timed_out;
             let is_tried_again = ending.may_pass && active.begun < active.attempt;
             if !is_stopped && !is_tried_again {
                 return self.settle(pipeline, Try::of(active), ending).await;
             }
         }
-        let resumed = plan::resumed(record, self.ground.system().now());
+        let resumed = plan::resumed(record, is_stopped, self.ground.system().now());
         if records::replace(&self.ground.state(), Some(record), &resumed).await? {
             tracing::info!(pipeline = pipeline.name, %run, "goes on");
             self.execute(pipeline, Some(&resumed), Some(run));
@@ -343,7 +346,7 @@ impl<G: Ground> Driver<G> {
             if let Err(reason) = &sent.result
                 && let Some(notice) = record.notices.iter().find(|notice| notice.id == sent.id)
             {
-                let given_up = notices::is_given_up(notice, now);
+                let given_up = notices::is_given_up(notice);
                 let what =
                     if given_up { "a webhook was not told, and is given up" } else { "a webhook was not told yet" };
                 tracing::warn!(pipeline = sent.pipeline, reason, tries = notice.tries + 1, "{what}");

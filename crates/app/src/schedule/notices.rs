@@ -13,8 +13,9 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// The wait after the first try in vain; it doubles with each further one.
 const WAIT: Duration = Duration::from_secs(30);
 const LONGEST_WAIT: Duration = Duration::from_secs(3600);
-/// After this, a notice is let go: what happened a day ago is no news.
-const KEPT: Duration = Duration::from_secs(86_400);
+/// After so many tries, which take a day, a notice is let go: what happened then is no news. Tries are counted, and not
+/// time, for a clock can be ahead by years for a moment.
+const MOST_TRIES: u32 = 31;
 
 /// The body of a notice. `text` is what chat systems show; the rest is for programs.
 #[derive(Debug, Serialize)]
@@ -88,7 +89,7 @@ pub(super) fn sent(record: &PipelineRecord, id: &str, taken: bool, now: Timestam
     notice.tries += 1;
     let wait = WAIT.saturating_mul(1 << (notice.tries - 1).min(20)).min(LONGEST_WAIT);
     notice.next_try = now + wait;
-    if now.since(notice.at) > KEPT {
+    if notice.tries >= MOST_TRIES {
         after.notices.remove(place);
     }
     Some(after)
@@ -100,8 +101,8 @@ pub(super) fn is_due(notice: &Notice, now: Timestamp) -> bool {
 }
 
 /// Whether a notice that cannot be sent is let go after this try.
-pub(super) fn is_given_up(notice: &Notice, now: Timestamp) -> bool {
-    now.since(notice.at) > KEPT
+pub(super) fn is_given_up(notice: &Notice) -> bool {
+    notice.tries + 1 >= MOST_TRIES
 }
 
 /// Posts to webhooks.

@@ -1,7 +1,8 @@
 //! What a pipeline needs, from its file, its record and the time. Pure.
 //!
 //! One slot after another is *decided*, once and for all, by a record that is kept before anything is done. A decided slot
-//! is run (it becomes active), caught up by the run of a later one, or skipped.
+//! is run (it becomes active), caught up by the run of a later one, or skipped. Only where the clock was set back by more
+//! than a slot are those decided again that come again.
 
 use std::time::Duration;
 
@@ -44,7 +45,8 @@ pub(super) struct Ending {
 /// The next thing that a pipeline needs. `record`: as it is kept; none: the pipeline is new.
 pub(super) fn next(pipeline: &Pipeline, record: Option<&PipelineRecord>, now: Timestamp) -> Next {
     let record = match record {
-        Some(record) if counts_for(record, pipeline) => record,
+        Some(record) if counts_for(record, pipeline) && !is_ahead(pipeline, record, now) => record,
+        Some(record) if counts_for(record, pipeline) => return keep(set_back(record, pipeline, now)),
         Some(record) => return keep(counted_from(record.clone(), pipeline, now)),
         None => return keep(counted_from(empty(pipeline, now), pipeline, now)),
     };
@@ -72,6 +74,12 @@ fn counts_for(record: &PipelineRecord, pipeline: &Pipeline) -> bool {
         && record.paused == pipeline.paused
 }
 
+/// Whether the clock was set back: slots are decided that are further away than the next one. The pipeline would stand
+/// still until the clock is there again, which may be years; a slot that comes twice runs twice instead.
+pub(super) fn is_ahead(pipeline: &Pipeline, record: &PipelineRecord, now: Timestamp) -> bool {
+    record.decided > now && pipeline.schedule.after(now).is_none_or(|next| next < record.decided)
+}
+
 fn empty(pipeline: &Pipeline, now: Timestamp) -> PipelineRecord {
     PipelineRecord {
         pipeline: pipeline.name.clone(),
@@ -91,16 +99,20 @@ fn empty(pipeline: &Pipeline, now: Timestamp) -> PipelineRecord {
 
 /// A schedule counts from when it was written: what it would have made due before is no business of anybody.
 fn counted_from(record: PipelineRecord, pipeline: &Pipeline, now: Timestamp) -> PipelineRecord {
-    let next = if pipeline.paused { None } else { pipeline.schedule.after(now) };
-    PipelineRecord {
+    let counted = PipelineRecord {
         schedule: pipeline.schedule.words(),
         time_zone: pipeline.schedule.time_zone().map(str::to_owned),
         paused: pipeline.paused,
-        decided: now,
-        next,
         waiting: None,
         ..record
-    }
+    };
+    set_back(&counted, pipeline, now)
+}
+
+/// The record with counting begun anew. A slot that waits still has its turn.
+fn set_back(record: &PipelineRecord, pipeline: &Pipeline, now: Timestamp) -> PipelineRecord {
+    let next = if pipeline.paused { None } else { pipeline.schedule.after(now) };
+    PipelineRecord { decided: now, next, ..record.clone() }
 }
 
 /// The last slot that is due and not decided.
@@ -166,12 +178,16 @@ fn must_wait(pipeline: &Pipeline, next_try: Timestamp, now: Timestamp) -> bool {
 }
 
 /// The record with which a server goes on with the run of the active slot. Others leave it alone until it has the run.
-pub(super) fn resumed(record: &PipelineRecord, now: Timestamp) -> PipelineRecord {
+/// `stopped`: its record says that it was cancelled, by a server that stopped. Until the run goes on, that must not look
+/// like a person's doing; and once a run has died by itself, nothing of an earlier end counts any more.
+pub(super) fn resumed(record: &PipelineRecord, stopped: bool, now: Timestamp) -> PipelineRecord {
     let resumed = |active: ActiveSlot| ActiveSlot {
         begun: active.attempt,
         resumed: active.resumed + 1,
         next_try: Some(now + BUSY),
         reason: None,
+        interrupted: stopped,
+        timed_out: false,
         ..active
     };
     PipelineRecord { active: record.active.clone().map(resumed), ..record.clone() }
@@ -194,6 +210,7 @@ pub(super) fn settled(
             next_try: Some(next_try),
             reason: ending.reason,
             interrupted: false,
+            timed_out: false,
             ..active.clone()
         };
         return PipelineRecord { active: Some(active), ..record.clone() };

@@ -487,9 +487,52 @@ async fn branches_of_held_runs_are_warned_of_before_they_go() {
     assert_eq!(soon.iter().map(|run| run.record.id.0).collect::<Vec<_>>(), [1]);
     clock.advance(day(2));
     app.housekeep().await.unwrap().unwrap();
+    clock.advance(day(1));
+    app.housekeep().await.unwrap().unwrap();
     assert!(app.expiring().await.unwrap().is_empty());
     let error = app.resume(Some(RunId(1)), Arc::new(Silent), &CancellationToken::new()).await.unwrap_err();
     assert!(told(&error).contains("its branch run/1 expired at "), "{}", told(&error));
     let error = try_accept(&app, 1, Some("late"), false).await.unwrap_err();
     assert!(told(&error).contains("its branch run/1 expired at "), "{}", told(&error));
+}
+
+/// The clock is wrong for a moment: years ahead, and set back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_false_reading_of_the_clock_throws_nothing_away() {
+    let project = shop();
+    project.publish().await;
+    bad_day(&project);
+    let clock = Arc::new(SimulatedSystem::new(7, RealSystem.now()));
+    let open = async || {
+        let options = OpenOptions { system: Arc::<SimulatedSystem>::clone(&clock), ..OpenOptions::new(project.path()) };
+        App::open(&options).await.unwrap()
+    };
+    let app = open().await;
+    let held = crate::support::run(&app, &RunRequest::default()).await.unwrap();
+    assert_eq!(held.record.status, RunStatus::Held);
+    let day = |days: u64| Duration::from_secs(days * 86_400);
+    assert_eq!(app.housekeep().await.unwrap(), None);
+    clock.advance(day(3650));
+    let gone = app.housekeep().await.unwrap().unwrap();
+    assert_eq!((gone.refs.len(), gone.commits, gone.files), (0, 0, 0), "{gone:?}");
+    assert!(!app.events(RunId(1), None).await.unwrap().is_empty(), "what happened is kept as well");
+    // A run of that moment: its branch is not kept for years.
+    let ahead = crate::support::run(&open().await, &RunRequest::default()).await.unwrap();
+    assert_eq!(ahead.record.status, RunStatus::Held);
+    clock.set_back(day(3650));
+    assert_eq!(app.housekeep().await.unwrap(), None, "it was seen to be false");
+    for _ in 0..6 {
+        clock.advance(day(1));
+        app.housekeep().await.unwrap().unwrap();
+        assert!(app.catalog().find_ref("run/2").await.unwrap().is_some());
+    }
+    // In the end it goes.
+    for _ in 0..4 {
+        clock.advance(day(1));
+        app.housekeep().await.unwrap().unwrap();
+    }
+    for branch in ["run/2", "run/3"] {
+        assert!(app.catalog().find_ref(branch).await.unwrap().is_none(), "{branch}");
+    }
+    assert_eq!(row(&app, "main", COUNTS).await, "3|3|2|2|3");
 }

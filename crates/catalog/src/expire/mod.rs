@@ -22,7 +22,7 @@ mod sweep;
 
 use std::time::Duration;
 
-use polder_base::RunId;
+use polder_base::{RunId, Timestamp};
 use polder_store::Batch;
 
 use self::mark::Marker;
@@ -55,7 +55,15 @@ impl Catalog {
     /// # Errors
     /// Anything that is reachable and cannot be read: nothing is deleted then.
     pub async fn expire(&self, retention: Duration, grace: Duration) -> Result<Expired> {
-        self.expire_in_chunks(retention, grace, CHUNK).await
+        self.expire_as_of(self.system().now(), retention, grace).await
+    }
+
+    /// As [`Catalog::expire`], judged as things were at a time: what is past its keep by then.
+    ///
+    /// # Errors
+    /// As [`Catalog::expire`].
+    pub async fn expire_as_of(&self, as_of: Timestamp, retention: Duration, grace: Duration) -> Result<Expired> {
+        self.collect(as_of, retention, grace, CHUNK).await
     }
 
     /// As [`Catalog::expire`], with so many objects or files to a transaction: smaller ones hold up writers less.
@@ -63,9 +71,13 @@ impl Catalog {
     /// # Errors
     /// As [`Catalog::expire`].
     pub async fn expire_in_chunks(&self, retention: Duration, grace: Duration, chunk: usize) -> Result<Expired> {
-        let mut expired = Expired { refs: self.remove_expired_branches().await?, ..Expired::default() };
+        self.collect(self.system().now(), retention, grace, chunk).await
+    }
+
+    async fn collect(&self, as_of: Timestamp, retention: Duration, grace: Duration, chunk: usize) -> Result<Expired> {
+        let mut expired = Expired { refs: self.remove_expired_branches(as_of).await?, ..Expired::default() };
         self.finish_condemned().await?;
-        let cutoff = self.system().now() - retention;
+        let cutoff = as_of - retention;
         let objects = self.stored_objects().await?;
         let mut marker = Marker::new(self, cutoff, objects.iter().map(|object| object.name).collect());
         let before = self.guard().await?;
@@ -76,16 +88,16 @@ impl Catalog {
             Err(e) => return Err(e),
         }
         if self.sweep_objects(&mut marker, objects, chunk, &mut expired).await? {
-            self.sweep_files(&mut marker, grace, chunk, &mut expired).await?;
+            self.sweep_files(&mut marker, as_of - grace, chunk, &mut expired).await?;
         }
         self.tidy_bundles().await?;
         Ok(expired)
     }
 
-    async fn remove_expired_branches(&self) -> Result<Vec<String>> {
+    async fn remove_expired_branches(&self, as_of: Timestamp) -> Result<Vec<String>> {
         let mut removed = Vec::new();
         for head in self.heads().await? {
-            if head.record.expires.is_some_and(|at| at <= self.system().now()) && self.remove_expired(&head).await? {
+            if head.record.expires.is_some_and(|at| at <= as_of) && self.remove_expired(&head).await? {
                 removed.push(head.name);
             }
         }

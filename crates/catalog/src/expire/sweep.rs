@@ -2,10 +2,9 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures::{StreamExt, TryStreamExt};
-use polder_base::RunId;
+use polder_base::{RunId, Timestamp};
 use polder_store::{Batch, ObjectInfo, Outcome, Space, Storage, StoreError};
 use polder_table::TableError;
 
@@ -75,15 +74,15 @@ impl Catalog {
         }
     }
 
-    /// Deletes the files that are not marked, metadata first.
+    /// Deletes the files that are not marked, metadata first. Those written after `young` are left alone.
     pub(super) async fn sweep_files(
         &self,
         marker: &mut Marker<'_>,
-        grace: Duration,
+        young: Timestamp,
         chunk: usize,
         expired: &mut Expired,
     ) -> Result<()> {
-        let mut files = self.candidates(marker, grace).await?;
+        let mut files = self.candidates(marker, young).await?;
         loop {
             let mut swept: Vec<Candidate> = Vec::new();
             let outcome = self
@@ -107,9 +106,8 @@ impl Catalog {
     }
 
     /// Files that may be deleted, in the order in which they are: metadata first.
-    async fn candidates(&self, marker: &mut Marker<'_>, grace: Duration) -> Result<Vec<Candidate>> {
+    async fn candidates(&self, marker: &mut Marker<'_>, young: Timestamp) -> Result<Vec<Candidate>> {
         let leased = self.leased_runs().await?;
-        let young = self.system().now() - grace;
         let mut candidates = Vec::new();
         for info in self.tables().warehouse().storage().list("").await? {
             if !is_managed(&info.path) || marker.files.contains(&info.path) {

@@ -5,7 +5,7 @@ use polder_project::Pipeline;
 use polder_run::{NoticeKind, PipelineRecord, SlotStatus};
 
 use super::super::notices;
-use super::super::plan::{Ending, Next, busy, next, settled};
+use super::super::plan::{Ending, Next, busy, next, resumed, settled};
 use super::pipeline;
 
 fn time(text: &str) -> Timestamp {
@@ -227,4 +227,87 @@ fn a_notice_is_sent_for_a_day_with_growing_waits() {
     assert!(now.since(time("20T00:10:00")) > Duration::from_secs(86_400));
     assert_eq!(tries, 31);
     assert_eq!(notices::sent(&record, &id, true, now), None);
+}
+
+#[test]
+fn a_clock_that_was_ahead_by_years_stops_no_pipeline() {
+    for text in ["every: 1h\n", "cron: '0 * * * *'\n", "every: 1h\noverlap: queue\n"] {
+        let hourly = pipeline(text);
+        let mut record = None;
+        follow(&hourly, &mut record, "20T07:30:00");
+        let ahead: Timestamp = "2036-01-01T00:00:10Z".parse().unwrap();
+        while let Next::Keep(kept) = next(&hourly, record.as_ref(), ahead) {
+            record = Some(*kept);
+        }
+        begun(&mut record, 1);
+        // While its run goes on, the clock is set back.
+        assert_eq!(follow(&hourly, &mut record, "20T07:31:00"), Next::Look(RunId(1)), "{text}");
+        end(&hourly, &mut record, SlotStatus::Published, false, "20T07:32:00");
+        assert_eq!(follow(&hourly, &mut record, "20T07:33:00"), Next::Nothing, "{text}");
+        assert_eq!(record.as_ref().unwrap().next, Some(time("20T08:00:00")), "{text}");
+        assert_eq!(begins(&hourly, &mut record, "20T08:00:01"), Some(time("20T08:00:00")), "{text}");
+    }
+}
+
+#[test]
+fn a_clock_set_back_by_less_than_a_slot_repeats_none() {
+    let hourly = pipeline("every: 1h\n");
+    let mut record = None;
+    follow(&hourly, &mut record, "20T07:30:00");
+    assert_eq!(begins(&hourly, &mut record, "20T08:00:01"), Some(time("20T08:00:00")));
+    begun(&mut record, 1);
+    end(&hourly, &mut record, SlotStatus::Published, false, "20T08:10:00");
+    for now in ["20T07:10:00", "20T08:00:00", "20T08:59:59"] {
+        assert_eq!(follow(&hourly, &mut record, now), Next::Nothing, "{now}");
+    }
+    assert_eq!(begins(&hourly, &mut record, "20T09:00:00"), Some(time("20T09:00:00")));
+}
+
+/// Each night at half past two, which one night in spring has not and one in autumn has twice.
+#[test]
+fn a_pipeline_that_is_due_where_the_clock_leaps_runs_once_each_night() {
+    let nightly = pipeline("cron: 30 2 * * *\ntime_zone: Europe/Amsterdam\n");
+    let nights = [
+        ("2026-03-28T00:00:00Z", ["2026-03-28T01:30:00Z", "2026-03-29T01:00:00Z", "2026-03-30T00:30:00Z"]),
+        ("2026-10-24T00:00:00Z", ["2026-10-24T00:30:00Z", "2026-10-25T00:30:00Z", "2026-10-26T01:30:00Z"]),
+    ];
+    for (from, due) in nights {
+        let from: Timestamp = from.parse().unwrap();
+        let (mut record, mut ran) = (None, Vec::new());
+        for minute in 0..3 * 24 * 60 {
+            let now = from + Duration::from_secs(60 * minute);
+            loop {
+                match next(&nightly, record.as_ref(), now) {
+                    Next::Keep(kept) => record = Some(*kept),
+                    Next::Begin => {
+                        let due = record.as_ref().unwrap().active.as_ref().unwrap().due;
+                        assert!(now.since(due) < Duration::from_secs(60), "{due} at {now}");
+                        ran.push(due.to_string());
+                        let ending = Ending { run: None, status: SlotStatus::Published, reason: None, may_pass: false };
+                        record = Some(settled(&nightly, record.as_ref().unwrap(), ending, now, 0));
+                    }
+                    Next::Look(_) | Next::Nothing => break,
+                }
+            }
+        }
+        assert_eq!(ran, due);
+    }
+}
+
+#[test]
+fn how_a_try_was_told_to_end_is_forgotten_with_it() {
+    let daily = pipeline("every: 1d\nretries: { times: 3, wait: 1m }\n");
+    let mut record = None;
+    follow(&daily, &mut record, "19T12:00:00");
+    follow(&daily, &mut record, "20T00:00:00");
+    begun(&mut record, 1);
+    let flags = |record: &PipelineRecord| record.active.as_ref().map(|active| (active.interrupted, active.timed_out));
+    let active = record.as_mut().unwrap().active.as_mut().unwrap();
+    (active.interrupted, active.timed_out) = (true, true);
+    let stopped = record.clone().unwrap();
+    // It failed by itself before it could be told.
+    end(&daily, &mut record, SlotStatus::Failed, true, "20T00:10:00");
+    assert_eq!(flags(record.as_ref().unwrap()), Some((false, false)));
+    assert_eq!(flags(&resumed(&stopped, false, time("20T00:10:00"))), Some((false, false)));
+    assert_eq!(flags(&resumed(&stopped, true, time("20T00:10:00"))), Some((true, false)));
 }

@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::super::driver::Driver;
 use super::super::ground::{Came, Declared, Found, Ground};
-use super::super::plan::Ending;
+use super::super::plan::{self, Ending};
 use super::super::records;
 use crate::{AppError, codes};
 
@@ -30,6 +30,12 @@ const ROUNDS: usize = 300;
 /// Enough without faults for everything to come to its end.
 const QUIET: usize = 200;
 const SERVERS: usize = 2;
+/// What an execution takes at most, in seconds.
+const LONGEST: u64 = 400;
+/// How far the clock leaps ahead before it is set back.
+const ASTRAY: Duration = Duration::from_secs(10 * 365 * 86_400);
+/// A round, and a server's start.
+const SLACK: Duration = Duration::from_secs(60);
 
 /// What all servers share.
 #[derive(Debug)]
@@ -44,6 +50,13 @@ struct World {
     executing: Mutex<BTreeMap<RunId, (String, u64)>>,
     executions: Mutex<u64>,
     runs: Mutex<u64>,
+    /// The clock is ahead by years.
+    astray: Mutex<bool>,
+    /// The slots that runs were begun for, with the time at which it was decided: the same slot may come twice where the
+    /// clock was set back.
+    begun: Mutex<BTreeSet<(String, Timestamp, Timestamp)>>,
+    /// When slots were decided once all was quiet, by pipeline.
+    decisions: Mutex<BTreeMap<String, Vec<Timestamp>>>,
     /// Notices that were ever kept, and those that a webhook took.
     noted: Mutex<BTreeSet<String>>,
     taken: Mutex<BTreeSet<String>>,
@@ -72,6 +85,9 @@ impl World {
             executing: Mutex::default(),
             executions: Mutex::default(),
             runs: Mutex::default(),
+            astray: Mutex::default(),
+            begun: Mutex::default(),
+            decisions: Mutex::default(),
             noted: Mutex::default(),
             taken: Mutex::default(),
             trace: Mutex::default(),
@@ -110,7 +126,23 @@ impl World {
         match chance.random_range(0..60) {
             0 if !quiet => *now = *now + Duration::from_secs(chance.random_range(300..20_000)),
             1 if !quiet => *now = *now - Duration::from_secs(chance.random_range(1..2_000)),
+            2 if !quiet => self.go_astray(&mut now),
             _ => *now = *now + Duration::from_millis(chance.random_range(200..9_000)),
+        }
+    }
+
+    /// Ahead by years, or back again.
+    fn go_astray(&self, now: &mut Timestamp) {
+        let mut astray = self.astray.lock();
+        *now = if *astray { *now - ASTRAY } else { *now + ASTRAY };
+        *astray = !*astray;
+    }
+
+    /// From now on nothing fails, and the clock is right.
+    fn be_quiet(&self) {
+        *self.quiet.lock() = true;
+        if *self.astray.lock() {
+            self.go_astray(&mut self.now.lock());
         }
     }
 
@@ -124,9 +156,18 @@ impl World {
         self.noted.lock().extend(after.notices.iter().map(|notice| notice.id.clone()));
         let Some(before) = before else { return };
         let told = |what: &str| format!("{what}: {before:#?}\n{after:#?}");
-        self.must(after.decided >= before.decided, || told("decided goes back"));
+        let set_back = after.decided == self.now() && plan::is_ahead(pipeline, before, self.now());
+        self.must(after.decided >= before.decided || set_back, || told("decided goes back"));
+        let run_of = |record: &PipelineRecord| record.active.as_ref().and_then(|active| active.run);
+        if let (None, Some(active)) = (run_of(before), after.active.as_ref().filter(|active| active.run.is_some())) {
+            let new = self.begun.lock().insert((after.pipeline.clone(), active.due, active.since));
+            self.must(new, || told("a slot is run twice"));
+        }
         let is_active = |record: &PipelineRecord, slot| record.active.as_ref().is_some_and(|active| active.due == slot);
         if after.decided > before.decided {
+            if *self.quiet.lock() {
+                self.decisions.lock().entry(after.pipeline.clone()).or_default().push(self.now());
+            }
             let slot = after.decided;
             let skipped = after.skipped == Some(slot)
                 && (pipeline.missed == Missed::Skip || before.active.is_some() && pipeline.overlap == Overlap::Skip);
@@ -136,7 +177,9 @@ impl World {
             let later = after.waiting.is_some_and(|waiting| waiting >= slot);
             // A later one that has come due takes its place.
             let is_run = after.active.as_ref().is_some_and(|active| active.due >= slot);
-            self.must(is_run || later, || told("lost in waiting"));
+            let decided = Some(after.decided).filter(|decided| *decided > before.decided);
+            let replaced = decided.is_some_and(|slot| is_active(after, slot) || after.waiting == Some(slot));
+            self.must(is_run || later || replaced, || told("lost in waiting"));
         }
         if let Some(active) = before.active.as_ref().filter(|active| !is_active(after, active.due)) {
             let last = after.last.as_ref().filter(|last| last.due == active.due && last.run == active.run);
@@ -289,8 +332,10 @@ impl Process {
     async fn execute(&self, mut run: RunRecord, held: Executing, cancel: &CancellationToken) -> Came {
         let pipeline = run.pipeline.clone().unwrap();
         self.world.tell(format!("{pipeline}: run {} due {} executes", run.id, run.due.unwrap()));
-        let end = self.world.now() + Duration::from_secs(self.world.below(400));
-        while self.world.now() < end && !cancel.is_cancelled() {
+        let end = self.world.now() + Duration::from_secs(self.world.below(LONGEST));
+        // Where the clock is set back by years, nobody works for years.
+        let goes_on = |now: Timestamp| now < end && end.since(now) < Duration::from_secs(LONGEST);
+        while goes_on(self.world.now()) && !cancel.is_cancelled() {
             tokio::task::yield_now().await;
         }
         let (status, may_pass) = match self.world.below(6) {
@@ -458,7 +503,8 @@ async fn simulate(world: Arc<World>, most: usize) {
     for _ in 0..ROUNDS {
         round(&world, &mut servers, most).await;
     }
-    *world.quiet.lock() = true;
+    world.be_quiet();
+    let since = world.now();
     for _ in 0..QUIET {
         round(&world, &mut servers, most).await;
         for _ in 0..20 {
@@ -466,16 +512,25 @@ async fn simulate(world: Arc<World>, most: usize) {
         }
     }
     let runs = runs(&world.state).await;
-    let slots: BTreeSet<_> = runs.iter().map(|run| (run.pipeline.clone(), run.due)).collect();
-    assert_eq!(slots.len(), runs.len(), "a slot was run twice");
+    let broken = world.broken.lock().join("\n");
+    assert!(broken.is_empty(), "{broken}");
+    assert_eq!(world.begun.lock().len(), runs.len(), "a run of no slot");
     assert!(!runs.is_empty(), "nothing happened");
     let records = records::read_all(&(Arc::new(world.state.clone()) as _)).await.unwrap();
     for pipeline in &world.pipelines {
         let record = &records[&pipeline.name];
-        let behind = world.now().since(record.decided);
-        // The clock was set back, or the last slot is the last one decided.
-        let latest = pipeline.schedule.up_to(world.now()).unwrap();
-        assert!(record.decided >= latest, "{} is {behind:?} behind: {record:#?}", pipeline.name);
+        let now = world.now();
+        let latest = pipeline.schedule.up_to(now).unwrap();
+        assert!(record.decided >= latest, "{} is behind: {record:#?}", pipeline.name);
+        assert!(!plan::is_ahead(pipeline, record, now), "{} stands still: {record:#?}", pipeline.name);
+        // However the clock was set, it goes on.
+        let next = pipeline.schedule.after(now).unwrap();
+        let longest = 2 * next.since(latest) + SLACK;
+        let mut times = world.decisions.lock().get(&pipeline.name).cloned().unwrap_or_default();
+        times.insert(0, since);
+        times.push(now);
+        let waits = times.windows(2).map(|pair| pair[1].since(pair[0]));
+        assert!(waits.max() <= Some(longest), "{} stood still: {times:?}", pipeline.name);
     }
     let missing: Vec<_> = world.noted.lock().difference(&world.taken.lock()).cloned().collect();
     let waiting: BTreeSet<String> =
