@@ -83,6 +83,10 @@ pub struct RunRecord {
     /// Who decided that it is published although it was held.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub accepted: Option<Acceptance>,
+    /// The held run that this one came to the same as: it has no branch of its own, and what is decided about that run
+    /// decides about this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub same_as: Option<RunId>,
     /// The pipeline that it is a run of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pipeline: Option<String>,

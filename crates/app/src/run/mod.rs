@@ -14,6 +14,7 @@ mod resume;
 mod steps;
 pub(crate) mod stored;
 mod takeover;
+mod unchanged;
 pub(crate) mod workers;
 
 use std::sync::Arc;
@@ -200,6 +201,7 @@ impl App {
             took_over: Vec::new(),
             superseded: Vec::new(),
             accepted: None,
+            same_as: None,
             pipeline: None,
             due: None,
         }
@@ -502,9 +504,11 @@ impl Conductor {
             if let Err(error) = self.forget_overruled(&steps).await {
                 return self.stopped(steps, error).await;
             }
+            self.note_same(&steps).await;
             if let Err(error) = self.keep_record().await {
                 return self.stopped(steps, error).await;
             }
+            self.fold().await;
         } else if let Err(error) = self.app.catalog.delete_ref(&self.record.branch).await {
             // The branch has an expiry, too.
             tracing::warn!(branch = %self.record.branch, %error, "the branch was not removed");

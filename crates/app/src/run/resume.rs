@@ -101,6 +101,10 @@ impl App {
             let message = format!("run {run} was checks alone: it has nothing to go on with");
             return Err(refused(message).hint("polder check"));
         }
+        if let Some(first) = record.same_as {
+            let message = format!("run {run} has no branch of its own: it came to the same as run {first}");
+            return Err(refused(message).hint(format!("polder run --resume {first}")));
+        }
         if record.stale {
             let message =
                 format!("run {run} cannot be taken up again: {} has moved on from what it read", record.target);
@@ -244,7 +248,7 @@ impl App {
         for record in records.iter().rev().filter(|r| r.kind == RunKind::Run) {
             match record.status {
                 RunStatus::Published => _ = published.insert(&record.target),
-                _ if record.stale || published.contains(&record.target) => {}
+                _ if record.stale || record.same_as.is_some() || published.contains(&record.target) => {}
                 _ if self.superseded_by(record).await?.is_some() => {}
                 _ => return Ok(record.id),
             }

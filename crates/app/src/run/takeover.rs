@@ -144,18 +144,31 @@ impl App {
 
     /// Records that a later run went on from what this one has read.
     async fn supersede(&self, run: RunId, by: RunId) -> Result<(), AppError> {
+        self.change_superseded(run, |later| {
+            later.retain(|later| *later != by);
+            later.push(by);
+        })
+        .await
+    }
+
+    /// Records that a later run which went on from this one has added nothing, and has no branch any more.
+    pub(super) async fn give_back_to(&self, run: RunId, by: RunId) -> Result<(), AppError> {
+        self.change_superseded(run, |later| later.retain(|later| *later != by)).await
+    }
+
+    async fn change_superseded(&self, run: RunId, change: impl Fn(&mut Vec<RunId>)) -> Result<(), AppError> {
         let (state, key) = (self.catalog.state(), RunRecord::key(run));
         for _ in 0..ATTEMPTS {
             let (raw, record) = (state.get(Space::Runs, &key).await?, run_record(state, run).await?);
-            let Some(mut record) = record.filter(|r| !r.superseded.contains(&by)) else { return Ok(()) };
-            record.superseded.push(by);
+            let Some(mut record) = record else { return Ok(()) };
+            change(&mut record.superseded);
             let batch =
                 Batch::new().expect(Space::Runs, key.clone(), raw).put(Space::Runs, key.clone(), encode(&record)?);
             if state.apply(batch).await? == Outcome::Applied {
                 return Ok(());
             }
         }
-        tracing::warn!(%run, %by, "the run was not recorded as superseded");
+        tracing::warn!(%run, "which later runs went on from the run was not recorded");
         Ok(())
     }
 

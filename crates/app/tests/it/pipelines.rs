@@ -4,8 +4,8 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use polder_app::{App, OpenOptions, RunRequest, Scheduler};
-use polder_base::Timestamp;
+use polder_app::{AcceptRequest, App, OpenOptions, RunRequest, Scheduler};
+use polder_base::{RunId, Timestamp};
 use polder_run::{Event, EventSink, PipelineRecord, RunRecord, RunStatus, Silent, StepStatus};
 use polder_store::Space;
 use polder_system::{RealSystem, System};
@@ -360,4 +360,62 @@ async fn a_pipeline_is_run_by_hand_and_its_selection_is_validated() {
     let found: Vec<String> = problems.diagnostics.iter().map(ToString::to_string).collect();
     assert_eq!(found.len(), 3, "{found:#?}");
     assert!(problems.diagnostics.iter().all(|d| d.label.is_some()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_held_for_the_same_is_held_once() {
+    let project = shop("every: 1h\n");
+    project.write("data/orders/b.csv", &orders(100..=101));
+    let clock = Clock::at("2026-11-20T05:50:00Z");
+    let server = Server::start(&project, &clock).await;
+    for hour in 6..9 {
+        clock.set(&format!("2026-11-20T0{hour}:00:05Z"));
+        assert_eq!(server.settled(&format!("2026-11-20T0{hour}:00:00Z")).await, "held");
+    }
+    let runs = server.runs().await;
+    let same: Vec<_> = runs.iter().map(|run| run.same_as.map(|first| first.0)).collect();
+    assert_eq!(same, [None, Some(1), Some(1)], "{runs:#?}");
+    let reason = runs[2].reason.clone().unwrap();
+    assert!(reason.starts_with("still held by run 1: nothing changed (total < 1000 on gold.total"), "{reason}");
+    assert!(!reason.contains("run/3"), "{reason}");
+    let app = Arc::clone(&server.app);
+    let branches = async || rows(&app, "main", "select name from system.refs order by name").await;
+    assert_eq!(branches().await, ["main", "run/1"]);
+    let open: Vec<u64> = app.status().await.unwrap().open.iter().map(|open| open.record.id.0).collect();
+    assert_eq!(open, [1]);
+    // Something new: it is held with that.
+    project.write("data/orders/c.csv", &orders(200..=200));
+    clock.set("2026-11-20T09:00:05Z");
+    assert_eq!(server.settled("2026-11-20T09:00:00Z").await, "held");
+    assert_eq!(branches().await, ["main", "run/1", "run/4"]);
+    clock.set("2026-11-20T10:00:05Z");
+    assert_eq!(server.settled("2026-11-20T10:00:00Z").await, "held");
+    assert_eq!(server.runs().await[4].same_as.map(|first| first.0), Some(4));
+    let accept = async |run: u64| {
+        let request = AcceptRequest { reason: Some("known".to_owned()), quarantine: false };
+        app.accept(RunId(run), &request, Arc::new(Silent), &CancellationToken::new()).await
+    };
+    let error = accept(5).await.unwrap_err();
+    assert!(told(&error).contains("it came to the same as run 4"), "{}", told(&error));
+    assert_eq!(accept(4).await.unwrap().record.status, RunStatus::Published);
+    clock.set("2026-11-20T11:00:05Z");
+    assert_eq!(server.settled("2026-11-20T11:00:00Z").await, "published");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn other_files_are_held_anew() {
+    let project = shop("every: 1h\n");
+    project.write("data/orders/b.csv", &orders(100..=101));
+    let clock = Clock::at("2026-11-20T05:50:00Z");
+    let mut server = Server::start(&project, &clock).await;
+    clock.set("2026-11-20T06:00:05Z");
+    assert_eq!(server.settled("2026-11-20T06:00:00Z").await, "held");
+    project.write("checks/total.yaml", "table: gold.total\nchecks:\n  - holds: total < 1001\n");
+    server.reload(&project, &clock).await;
+    clock.set("2026-11-20T07:00:05Z");
+    assert_eq!(server.settled("2026-11-20T07:00:00Z").await, "held");
+    let runs = server.runs().await;
+    assert_eq!((runs.len(), runs[1].same_as), (2, None));
+    server.stop().await;
 }

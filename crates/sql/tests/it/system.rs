@@ -39,6 +39,7 @@ fn run(id: u64, status: RunStatus) -> RunRecord {
         held: Vec::new(),
         took_over: Vec::new(),
         superseded: Vec::new(),
+        same_as: None,
         accepted: None,
         pipeline: None,
         due: None,
