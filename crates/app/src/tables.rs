@@ -73,6 +73,15 @@ pub struct SnapshotDetails {
 const SNAPSHOTS: usize = 10;
 
 impl App {
+    /// The rows of a table at a commit; 0 where it has none of the name.
+    pub(crate) async fn rows_at(&self, commit: &CommitId, table: &TableName) -> Result<u64, AppError> {
+        let Some(Entry::Table(entry)) = self.catalog.entry(commit, &EntryKey::Relation(table.clone())).await? else {
+            return Ok(0);
+        };
+        let metadata = self.catalog.metadata(&entry).await?;
+        Ok(total(&metadata, "total-records").unwrap_or_default())
+    }
+
     pub(crate) async fn tables_at(&self, commit: &CommitId) -> Result<Vec<TableRow>, AppError> {
         let mut rows = Vec::new();
         for (key, entry) in self.catalog.entries(commit).await? {

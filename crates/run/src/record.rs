@@ -114,7 +114,7 @@ pub struct TakenOver {
 }
 
 /// The decision to publish a run that was held.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Acceptance {
     pub by: String,
     pub reason: String,
@@ -125,6 +125,17 @@ pub struct Acceptance {
     /// Rows that were set aside in quarantine, by table.
     #[serde(default)]
     pub set_aside: BTreeMap<String, u64>,
+    /// While rows are being set aside: the commit of the run's branch from which on. Whoever takes the run up again does
+    /// that to its end first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub setting_aside: Option<String>,
+}
+
+impl Acceptance {
+    /// Nothing was overruled, and nothing set aside.
+    pub fn is_empty(&self) -> bool {
+        self.checks.is_empty() && self.set_aside.is_empty()
+    }
 }
 
 impl RunRecord {

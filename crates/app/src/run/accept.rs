@@ -6,7 +6,7 @@ use std::sync::Arc;
 use polder_base::RunId;
 use polder_catalog::CommitId;
 use polder_check::{Decision, set_aside};
-use polder_ingest::cursor_of;
+use polder_ingest::{cursor_of, quarantine_of};
 use polder_run::{
     Acceptance, CheckFailure, EventSink, Graph, RunRecord, RunStatus, StepError, StepKey, StepKind, StepStatus,
 };
@@ -28,6 +28,13 @@ pub struct AcceptRequest {
     pub quarantine: bool,
 }
 
+/// What was decided about a run.
+struct Decided {
+    acceptance: Acceptance,
+    /// Rows are to be set aside; otherwise, the checks that failed are overruled.
+    quarantine: bool,
+}
+
 impl App {
     /// Publishes a run that was held, with the project as it was stored: what it was held for is what was decided about.
     /// The checks that had failed no longer hold it; what fails besides does. With `quarantine` no check is overruled:
@@ -35,7 +42,7 @@ impl App {
     /// hold then.
     ///
     /// # Errors
-    /// No reason; a run in which no check failed; as [`App::resume`].
+    /// No reason; a run in which no check failed; one that a later one went on from; as [`App::resume`].
     pub async fn accept(
         &self,
         run: RunId,
@@ -56,7 +63,14 @@ impl App {
         let prepared = async {
             // While we waited, the other process may have gone on with it.
             let (record, failures) = self.acceptable(self.known_run(run).await?).await?;
-            self.prepare_accept(record, &failures, reason, request.quarantine, cancel).await
+            let acceptance = Acceptance {
+                by: self.principal(),
+                reason: reason.to_owned(),
+                at: self.system().now(),
+                ..record.accepted.clone().unwrap_or_default()
+            };
+            let decided = Decided { acceptance, quarantine: request.quarantine };
+            self.prepare_accept(record, &failures, decided, cancel).await
         };
         match prepared.await {
             Ok(resumed) => self.go_on(resumed, sink, lease, lost, cancel).await,
@@ -74,10 +88,8 @@ impl App {
             return Err(AppError::refused(codes::NO_RUN, format!("run {run} is published: nothing of it is held")));
         }
         self.refuse_closed(&record).await?;
-        let steps = steps_of(self.catalog.state(), run).await?;
-        let failed = steps.into_iter().filter(|s| s.step.kind == StepKind::Check && s.status == StepStatus::Failed);
-        let failures: Vec<CheckFailure> =
-            failed.flat_map(|s| s.report.failures).filter(|failure| failure.severity == "error").collect();
+        self.refuse_taken_over(&record).await?;
+        let failures = self.failures(run).await?;
         let interrupted = record.accepted.is_some();
         let status = record.status.as_str();
         let refused =
@@ -91,89 +103,140 @@ impl App {
         }
     }
 
+    /// The failures that hold a run.
+    async fn failures(&self, run: RunId) -> Result<Vec<CheckFailure>, AppError> {
+        let steps = steps_of(self.catalog.state(), run).await?;
+        let failed = steps.into_iter().filter(|s| s.step.kind == StepKind::Check && s.status == StepStatus::Failed);
+        Ok(failed.flat_map(|s| s.report.failures).filter(|failure| failure.severity == "error").collect())
+    }
+
+    /// Refuses a run whose rows a later one has as well: of two that publish them, one would conflict.
+    async fn refuse_taken_over(&self, record: &RunRecord) -> Result<(), AppError> {
+        let Some(later) = self.taken_over_by(record).await? else { return Ok(()) };
+        let (run, id, status) = (record.id, later.id, later.status.as_str());
+        let message = format!("run {run} is not accepted: run {id} went on from what it had read, and is {status}");
+        let instead = match later.status {
+            RunStatus::Held => format!("polder accept {id} --reason \"…\""),
+            RunStatus::Published => "polder run".to_owned(),
+            _ => format!("polder run --resume {id}"),
+        };
+        Err(AppError::refused(codes::NO_RUN, message).hint(instead))
+    }
+
+    /// Prepares a run whose rows were being set aside when the process ended that did it.
+    pub(super) async fn prepare_decided(
+        &self,
+        record: RunRecord,
+        cancel: &CancellationToken,
+    ) -> Result<Resumed, AppError> {
+        let failures = self.failures(record.id).await?;
+        let acceptance = record.accepted.clone().unwrap_or_default();
+        self.prepare_accept(record, &failures, Decided { acceptance, quarantine: true }, cancel).await
+    }
+
     async fn prepare_accept(
         &self,
         mut record: RunRecord,
         failures: &[CheckFailure],
-        reason: &str,
-        quarantine: bool,
+        decided: Decided,
         cancel: &CancellationToken,
     ) -> Result<Resumed, AppError> {
+        let Decided { mut acceptance, quarantine } = decided;
         let loaded = stored::load(self.catalog.state(), &record, &self.options.project).await?;
         let app = self.with_vars(&record);
         let graph = app.graph(&loaded, &CommitId(record.base.clone()), &Self::request_of(&record)).await?;
         self.claim(&record, &graph).await?;
-        let before = record.accepted.take();
-        let mut acceptance = Acceptance {
-            by: self.principal(),
-            reason: reason.to_owned(),
-            at: self.system().now(),
-            checks: before.as_ref().map(|b| b.checks.clone()).unwrap_or_default(),
-            set_aside: before.as_ref().map(|b| b.set_aside.clone()).unwrap_or_default(),
-        };
         // What depends on rows that are set aside is built again, and what depends on nothing else is known.
-        let earlier =
-            if quarantine || !acceptance.set_aside.is_empty() { Earlier::IngestOnly } else { Earlier::Everything };
+        let begun = acceptance.setting_aside.take();
+        let aside = quarantine || begun.is_some() || !acceptance.set_aside.is_empty();
+        let earlier = if aside { Earlier::IngestOnly } else { Earlier::Everything };
         self.undo_unfinished(&record, &graph, earlier).await?;
-        if quarantine {
+        let from = match begun {
+            None if quarantine => Some(self.catalog.resolve(&record.branch).await?),
+            begun => begun.map(CommitId),
+        };
+        if let Some(from) = from.as_ref().filter(|_| quarantine) {
+            // Before the first row goes: wherever this ends, the decision is known, and done to its end.
+            let acceptance = Acceptance { setting_aside: Some(from.0.clone()), ..acceptance.clone() };
+            record.accepted = Some(acceptance.clone());
+            self.put_record(&record).await?;
             let namespace = polder_model::default_namespace(&loaded.project);
-            let rows = self.set_aside(&record, &graph, failures, reason, &namespace, cancel).await?;
-            if rows.is_empty() && before.is_none() {
-                let message = format!(
-                    "run {}: no failed check tells rows of a source's table that could be set aside",
-                    record.id
-                );
-                let refused = AppError::refused(codes::REFUSED, message);
-                return Err(refused.hint(format!("polder accept {} --reason \"…\" overrules the checks", record.id)));
-            }
-            for (table, rows) in rows {
+            self.set_aside(&record, &graph, failures, &acceptance, &namespace, cancel).await?;
+        }
+        if let Some(from) = &from {
+            for (table, rows) in self.gone_since(&record, &graph, from).await? {
                 *acceptance.set_aside.entry(table).or_default() += rows;
             }
-        } else {
-            let checks: BTreeSet<String> =
-                acceptance.checks.into_iter().chain(failures.iter().map(CheckFailure::name)).collect();
+        }
+        if !quarantine {
+            let checks: BTreeSet<String> = std::mem::take(&mut acceptance.checks)
+                .into_iter()
+                .chain(failures.iter().map(CheckFailure::name))
+                .collect();
             acceptance.checks = checks.into_iter().collect();
+        } else if acceptance.is_empty() {
+            record.accepted = None;
+            self.put_record(&record).await?;
+            return Err(nothing_to_set_aside(record.id));
         }
         record.accepted = Some(acceptance);
-        record.status = RunStatus::Running;
-        record.reason = None;
-        record.finished = None;
-        record.resumed += 1;
+        record.take_up();
         self.put_record(&record).await?;
         Ok(Resumed { loaded, record, graph, earlier })
     }
 
+    /// How many rows were set aside since a commit of the run's branch, by table.
+    async fn gone_since(
+        &self,
+        record: &RunRecord,
+        graph: &Graph<Work>,
+        from: &CommitId,
+    ) -> Result<BTreeMap<String, u64>, AppError> {
+        let head = self.catalog.resolve(&record.branch).await?;
+        let mut gone = BTreeMap::new();
+        for (_, work) in graph.iter() {
+            let Work::Ingest(_, stream) = work else { continue };
+            let aside = quarantine_of(&stream.table);
+            let (before, after) = (self.rows_at(from, &aside).await?, self.rows_at(&head, &aside).await?);
+            if after > before {
+                gone.insert(stream.table.to_string(), after - before);
+            }
+        }
+        Ok(gone)
+    }
+
     /// Sets aside the rows that break checks, out of tables that sources fill: those of a model would come again with its
-    /// next build. Gives their numbers by table.
+    /// next build. What is set aside already is not found again.
     async fn set_aside(
         &self,
         record: &RunRecord,
         graph: &Graph<Work>,
         failures: &[CheckFailure],
-        reason: &str,
+        acceptance: &Acceptance,
         namespace: &str,
         cancel: &CancellationToken,
-    ) -> Result<BTreeMap<String, u64>, AppError> {
+    ) -> Result<(), AppError> {
         let workspace = self.workspace(record);
-        let mut gone = BTreeMap::new();
         for (_, work) in graph.iter() {
             let Work::Check(set) = work else { continue };
             let Some(table) = &set.table else { continue };
             let filler = graph.index_of(&StepKey::new(StepKind::Ingest, table.to_string()));
             let Some(Work::Ingest(source, stream)) = filler.map(|index| graph.value(index)) else { continue };
             let decision = Decision {
-                reason: format!("{reason} (set aside by {})", self.principal()),
+                reason: format!("{} (set aside by {})", acceptance.reason, acceptance.by),
                 source: cursor_of(source, stream),
                 default_namespace: namespace.to_owned(),
             };
-            let rows =
-                set_aside(set, failures, &decision, &workspace, &self.engine, cancel).await.map_err(not_set_aside)?;
-            if rows > 0 {
-                gone.insert(table.to_string(), rows);
-            }
+            set_aside(set, failures, &decision, &workspace, &self.engine, cancel).await.map_err(not_set_aside)?;
         }
-        Ok(gone)
+        Ok(())
     }
+}
+
+fn nothing_to_set_aside(run: RunId) -> AppError {
+    let message = format!("run {run}: no failed check tells rows of a source's table that could be set aside");
+    let refused = AppError::refused(codes::REFUSED, message);
+    refused.hint(format!("polder accept {run} --reason \"…\" overrules the checks"))
 }
 
 fn not_set_aside(error: StepError) -> AppError {

@@ -68,7 +68,11 @@ impl App {
             lease.release().await;
             return Err(AppError::refused(codes::SLOT_TAKEN, format!("run {run} was ended by another process")));
         }
-        match self.prepare_resume(record).await {
+        let prepared = match record.accepted.as_ref().is_some_and(|accepted| accepted.setting_aside.is_some()) {
+            true => self.prepare_decided(record, cancel).await,
+            false => self.prepare_resume(record).await,
+        };
+        match prepared {
             Ok(resumed) => self.go_on(resumed, sink, lease, lost, cancel).await,
             Err(error) => {
                 self.clean_up(run, lease).await;

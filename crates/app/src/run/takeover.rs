@@ -172,6 +172,32 @@ impl App {
         Ok(())
     }
 
+    /// The newest run that went on from what this one had read, perhaps by way of others, and that was published or may
+    /// still be. One whose branch is gone has left the work to this one.
+    pub(crate) async fn taken_over_by(&self, record: &RunRecord) -> Result<Option<RunRecord>, AppError> {
+        let mut open = record.superseded.clone();
+        let mut seen = open.clone();
+        let mut newest: Option<RunRecord> = None;
+        while let Some(run) = open.pop() {
+            let Some(later) = run_record(self.catalog.state(), run).await? else { continue };
+            let more: Vec<RunId> = later.superseded.iter().copied().filter(|next| !seen.contains(next)).collect();
+            seen.extend(&more);
+            open.extend(more);
+            let is_there =
+                later.status == RunStatus::Published || self.catalog.find_ref(&later.branch).await?.is_some();
+            let counts = is_there && later.same_as.is_none();
+            if counts && newest.as_ref().is_none_or(|newest| newest.id < later.id) {
+                newest = Some(later);
+            }
+        }
+        Ok(newest)
+    }
+
+    /// The run that was published in the place of one that cannot be taken up again for that; `None`: it can.
+    pub(crate) async fn published_instead(&self, run: RunId) -> Result<Option<RunId>, AppError> {
+        self.superseded_by(&self.known_run(run).await?).await
+    }
+
     /// The run that went on from what this one had read, perhaps by way of others, and was published.
     pub(crate) async fn superseded_by(&self, record: &RunRecord) -> Result<Option<RunId>, AppError> {
         let mut open = record.superseded.clone();

@@ -1,10 +1,11 @@
 //! Held runs: what is published of them, what the next run takes over, and what somebody decides.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use polder_app::{AcceptRequest, App, AppError, OpenOptions, RunRequest, RunSummary};
-use polder_base::{Publish, RunId};
+use polder_base::{Publish, RunId, Timestamp};
 use polder_run::{RunStatus, Silent, StepStatus};
 use polder_system::{RealSystem, SimulatedSystem, System};
 use tokio_util::sync::CancellationToken;
@@ -494,6 +495,112 @@ async fn branches_of_held_runs_are_warned_of_before_they_go() {
     assert!(told(&error).contains("its branch run/1 expired at "), "{}", told(&error));
     let error = try_accept(&app, 1, Some("late"), false).await.unwrap_err();
     assert!(told(&error).contains("its branch run/1 expired at "), "{}", told(&error));
+}
+
+/// A clock that ends the process that reads it for the n-th time: it is never polled again.
+#[derive(Debug)]
+struct Mortal {
+    readings: AtomicUsize,
+    dead: CancellationToken,
+}
+
+#[async_trait::async_trait]
+impl System for Mortal {
+    fn now(&self) -> Timestamp {
+        if self.readings.fetch_sub(1, Ordering::SeqCst) == 1 {
+            self.dead.cancel();
+        }
+        RealSystem.now()
+    }
+
+    fn random(&self) -> u64 {
+        RealSystem.random()
+    }
+
+    async fn sleep(&self, duration: Duration) {
+        RealSystem.sleep(duration).await;
+    }
+}
+
+/// Accepts in a process that dies at its n-th look at the clock. `false`: it came to its end.
+async fn accept_and_die(project: &Project, readings: usize) -> bool {
+    let system = Arc::new(Mortal { readings: AtomicUsize::new(usize::MAX), dead: CancellationToken::new() });
+    let shared: Arc<dyn System> = Arc::<Mortal>::clone(&system);
+    let options = OpenOptions { principal: Some("ada".to_owned()), system: shared, ..OpenOptions::new(project.path()) };
+    let app = App::open(&options).await.unwrap();
+    system.readings.store(readings, Ordering::SeqCst);
+    tokio::select! {
+        biased;
+        () = system.dead.cancelled() => {}
+        accepted = try_accept(&app, 2, Some("ticket 7"), true) => assert!(accepted.is_ok(), "{accepted:?}"),
+    }
+    system.dead.is_cancelled()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_decision_to_set_rows_aside_is_done_to_its_end_wherever_the_process_dies() {
+    // Every reading of the clock while rows are set aside, and some of those after.
+    for readings in (1..16).chain((16..).step_by(9)) {
+        let project = Project::new(&[
+            ORDERS_SOURCE,
+            ("models/gold/total.sql", "select count(*) as n from bronze.orders\n"),
+            ("checks/orders.yaml", &format!("{NO_NEGATIVES}  - unique: order_id\n")),
+        ]);
+        project.write("data/orders/a.csv", &orders(1..=3));
+        project.publish().await;
+        project.write("data/orders/b.csv", "order_id,customer,amount\n1,c1,4.00\n4,c1,5.00\n5,c2,-7.00\n");
+        assert_eq!(project.run().await.record.status, RunStatus::Held);
+        let died = accept_and_die(&project, readings).await;
+        let app = project.open().await;
+        let kept = app.runs().await.unwrap().remove(0);
+        if kept.status != RunStatus::Published {
+            // Where nothing was decided yet, a run that is taken up again is held for the same once more.
+            let again = match readings % 2 == 0 && kept.accepted.is_some() {
+                true => resume(&project, 2).await,
+                false => try_accept(&app, 2, Some("ticket 7"), true).await,
+            };
+            match again {
+                Ok(summary) => assert_eq!(summary.record.status, RunStatus::Published, "{readings}: {summary:#?}"),
+                Err(error) => panic!("{readings}: {}", told(&error)),
+            }
+        }
+        let run = app.runs().await.unwrap().remove(0);
+        let decided = run.accepted.as_ref();
+        assert_eq!(run.status, RunStatus::Published, "{readings}: {run:#?}");
+        assert_eq!(row(&app, "main", "select count(*), sum(order_id) from bronze.orders").await, "4|10", "{readings}");
+        assert_eq!(row(&app, "main", "select n from gold.total").await, "4", "{readings}");
+        assert_eq!(row(&app, "main", "select count(*) from quarantine.orders").await, "2", "{readings}");
+        assert_eq!(decided.map(|a| a.set_aside.clone()), Some([("bronze.orders".to_owned(), 2)].into()), "{readings}");
+        assert_eq!(decided.and_then(|a| a.setting_aside.clone()), None, "{readings}");
+        let reason = "select reason from system.commits where reason is not null";
+        assert_eq!(rows(&app, "main", reason).await, ["ticket 7"], "{readings}");
+        if !died {
+            assert!(readings > 3, "the process died nowhere");
+            return;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_that_a_later_one_went_on_from_is_not_accepted() {
+    let project = shop();
+    project.publish().await;
+    bad_day(&project);
+    assert_eq!(project.run().await.record.status, RunStatus::Held);
+    project.write("data/orders/c.csv", &orders(6..=6));
+    assert_eq!(project.run().await.record.took_over.len(), 2);
+    let app = project.open().await;
+    let error = try_accept(&app, 2, Some("x"), false).await.unwrap_err();
+    assert_eq!(
+        told(&error),
+        "error[R004]: run 2 is not accepted: run 3 went on from what it had read, and is held (polder accept 3 --reason \"…\")"
+    );
+    assert_eq!(app.runs().await.unwrap()[1].accepted, None);
+    // Without the later one's branch, nobody else has what it read.
+    app.catalog().delete_ref("run/3").await.unwrap();
+    let accepted = accept(&app, 2, "known", false).await;
+    assert_eq!(accepted.record.status, RunStatus::Published, "{accepted:#?}");
+    assert_eq!(row(&app, "main", "select count(*) from bronze.orders").await, "5");
 }
 
 /// The clock is wrong for a moment: years ahead, and set back.
