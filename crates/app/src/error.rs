@@ -125,6 +125,18 @@ impl AppError {
         Some(Told { code: first.code, message: first.message, hint, position })
     }
 
+    /// The first problem in one line, with where it is: `error[M012]: … (models/gold/daily.sql:3:13)`.
+    pub fn in_one_line(&self) -> String {
+        let Some(problems) = self.problems() else { return self.to_string() };
+        let mut errors = problems.diagnostics.iter().filter(|d| d.severity == polder_diag::Severity::Error);
+        let place = errors.next().and_then(|first| {
+            let span = &first.label.as_ref()?.span;
+            let at = problems.sources.line_col(span)?;
+            Some(format!(" ({}:{}:{})", span.file, at.line, at.column))
+        });
+        format!("{self}{}", place.unwrap_or_default())
+    }
+
     /// An error of a statement of a person.
     pub fn of_statement(error: SqlError, sql: &str) -> Self {
         match error {

@@ -55,7 +55,7 @@ pub use query::{SqlOptions, SqlSession};
 pub use rows::{ColumnDifference, RowDifference, RowSample};
 pub use run::{AcceptRequest, LoggedEvent, RunRequest, RunSummary, Shown};
 pub use runs::RunRow;
-pub use schedule::{PipelineRow, Scheduler, Sinks};
+pub use schedule::{PipelineLog, PipelineRow, Scheduler};
 pub use server::{
     Address, Admission, Ailment, Claim, Counted, Door, Entrance, Guest, Health, Measured, Metrics, NewToken, Outcome,
     Served, Server, ServerLog, ServerNote, Serving, ServingOptions, TokenRow, served,

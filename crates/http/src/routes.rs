@@ -53,7 +53,10 @@ async fn health(State(shared): State<Shared>) -> Response {
     match shared.server.health().await {
         Ok(health) => {
             let files = if health.files_wrong { "wrong" } else { "ok" };
-            let body = json!({ "status": "ok", "files": files, "uptime_seconds": health.uptime_seconds });
+            let mut body = json!({ "status": "ok", "files": files, "uptime_seconds": health.uptime_seconds });
+            if health.pipelines_stuck {
+                body["pipelines"] = json!("some cannot go on: the server's log says why");
+            }
             Json(body).into_response()
         }
         Err(ailment) => {

@@ -314,10 +314,10 @@ impl Ending {
         Self { status, reason: Some(reason.into()) }
     }
 
-    /// The same, with the name of who asked for it.
-    fn asked_for(self, by: Option<String>) -> Self {
-        let (RunStatus::Cancelled, Some(by), Some(reason)) = (self.status, by, &self.reason) else { return self };
-        Self::new(self.status, reason.replacen("cancelled", &format!("cancelled by {by}"), 1))
+    /// The same, with who or what asked for it in the place of `cancelled`.
+    fn asked_for(self, words: Option<String>) -> Self {
+        let (RunStatus::Cancelled, Some(words), Some(reason)) = (self.status, words, &self.reason) else { return self };
+        Self::new(self.status, reason.replacen("cancelled", &words, 1))
     }
 }
 
@@ -371,7 +371,14 @@ impl Conductor {
                 // Whoever took over writes the record now.
                 Err(taken_over(self.record.id))
             }
-            Ok((steps, ending)) => self.end(steps, ending.asked_for(requests.cancelled_by())).await,
+            Ok((steps, ending)) => {
+                let words = match requests.cancelled_by() {
+                    Some(by) => Some(format!("cancelled by {by}")),
+                    None if ending.status == RunStatus::Cancelled => self.told_by_scheduler().await,
+                    None => None,
+                };
+                self.end(steps, ending.asked_for(words)).await
+            }
             Err(error) => self.stop(error).await,
         }
     }
@@ -448,6 +455,20 @@ impl Conductor {
         }
         debug_assert!(execution.succeeded(), "a step that neither failed nor was cancelled succeeded");
         None
+    }
+
+    /// How the scheduler told the run to end, in words; `None`: it did not.
+    async fn told_by_scheduler(&self) -> Option<String> {
+        let (pipeline, _) = (self.record.pipeline.as_ref()?, self.record.due?);
+        let kept = schedule::records::read(self.app.catalog.state(), pipeline).await.ok()??;
+        let active = kept.active.filter(|active| active.run == Some(self.record.id))?;
+        let declared = self.loaded.project.pipelines.iter().find(|declared| declared.name == *pipeline);
+        let limit = declared.and_then(|declared| declared.timeout_seconds);
+        match (active.timed_out, active.interrupted) {
+            (true, _) => Some(limit.map_or("timed out".to_owned(), |seconds| format!("timed out after {seconds}s"))),
+            (false, true) => Some("interrupted because the server stopped".to_owned()),
+            (false, false) => None,
+        }
     }
 
     /// Keeps the run's record, as long as the run is this process's.

@@ -13,12 +13,15 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::ground::{Came, Declared, Found, Ground};
+use super::notices;
 use super::plan::{self, Ending, Next};
-use super::{notices, records};
+use super::records::{self, Records};
 use crate::AppError;
 
 /// Time that passes between two ticks at most. More of it was slept away by the machine, and no run went on meanwhile.
 const LONGEST_TICK: Duration = Duration::from_secs(10);
+/// What trouble with all pipelines is kept under: no name of one.
+const ALL: &str = "";
 /// Changes of one record in a tick: new schedule, slot decided, waiting slot started.
 const MOST_CHANGES: usize = 4;
 /// Notices that are sent at once.
@@ -40,6 +43,10 @@ pub(super) struct Driver<G: Ground> {
     last_tick: Option<Timestamp>,
     /// Nothing is declared, and nothing is left of what was.
     idle: bool,
+    /// What was told that keeps pipelines from going on, so that it is told once.
+    troubles: BTreeMap<String, String>,
+    /// Why it is not kept how runs ended, by pipeline.
+    unkept: BTreeMap<String, String>,
 }
 
 /// An execution in this process.
@@ -92,6 +99,19 @@ impl<G: Ground> Driver<G> {
             sending: BTreeSet::new(),
             last_tick: None,
             idle: false,
+            troubles: BTreeMap::new(),
+            unkept: BTreeMap::new(),
+        }
+    }
+
+    /// Notes whether something keeps a pipeline from going on, and tells when that changes.
+    fn note_trouble(&mut self, pipeline: &str, what: Option<String>) {
+        let before = match &what {
+            Some(what) => self.troubles.insert(pipeline.to_owned(), what.clone()),
+            None => self.troubles.remove(pipeline),
+        };
+        if before != what {
+            self.ground.trouble(pipeline, what.as_deref());
         }
     }
 
@@ -109,15 +129,22 @@ impl<G: Ground> Driver<G> {
         }
         let records = match records::read_all(&self.ground.state()).await {
             Ok(records) => records,
-            Err(error) => return tracing::warn!(%error, "the records of pipelines cannot be read"),
+            Err(error) => return self.note_trouble(ALL, Some(format!("their records cannot be read: {error}"))),
         };
+        self.note_trouble(ALL, None);
         self.idle = declared.pipelines.is_empty() && declared.complete;
         for pipeline in &declared.pipelines {
-            if let Err(error) = self.serve(pipeline, records.get(&pipeline.name).cloned()).await {
-                tracing::warn!(pipeline = pipeline.name, %error, "the scheduler cannot go on");
-            }
+            let trouble = match records.damaged.get(&pipeline.name) {
+                Some(damaged) => Some(damaged.told()),
+                None => {
+                    let served = self.serve(pipeline, records.whole.get(&pipeline.name).cloned()).await;
+                    served.err().map(|error| format!("the scheduler cannot go on with it: {error}"))
+                }
+            };
+            let trouble = trouble.or_else(|| self.unkept.get(&pipeline.name).cloned());
+            self.note_trouble(&pipeline.name, trouble);
         }
-        self.send(&declared, &records, now);
+        self.send(&declared, &records.whole, now);
         self.forget(&declared, &records).await;
     }
 
@@ -212,10 +239,12 @@ impl<G: Ground> Driver<G> {
     }
 
     async fn settle_ended(&mut self) {
+        self.unkept.clear();
         for done in std::mem::take(&mut self.ended) {
             if let Err(error) = self.note(&done).await {
-                // It is kept until it can be noted.
-                tracing::warn!(pipeline = done.pipeline, %error, "how a run ended was not kept");
+                // It is kept here until it can be noted.
+                let what = format!("how its run ended cannot be kept yet: {error}");
+                self.unkept.insert(done.pipeline.clone(), what);
                 self.ended.push(done);
             } else {
                 self.running.remove(&done.pipeline);
@@ -248,8 +277,8 @@ impl<G: Ground> Driver<G> {
     /// Records how an execution ended as the run's own record has it. Where the state failed and it has no end, the run is
     /// interrupted for every server, and perhaps another goes on with it already.
     async fn settle_as_kept(&self, local: &Local, done: &Done, ending: &Ending) -> Result<(), AppError> {
-        let records = records::read_all(&self.ground.state()).await?;
-        let active = records.get(&done.pipeline).and_then(|record| record.active.as_ref());
+        let record = records::read(&self.ground.state(), &done.pipeline).await?;
+        let active = record.as_ref().and_then(|record| record.active.as_ref());
         let run = ending.run.or_else(|| active.filter(|active| Try::of(active) == done.slot)?.run);
         let Some(run) = run else { return self.settle(&local.pipeline, done.slot, ending.clone()).await };
         match self.ground.look(run).await? {
@@ -361,18 +390,28 @@ impl<G: Ground> Driver<G> {
     }
 
     /// Forgets pipelines that no file declares any more.
-    async fn forget(&mut self, declared: &Declared, records: &BTreeMap<String, PipelineRecord>) {
+    async fn forget(&mut self, declared: &Declared, records: &Records) {
         if !declared.complete {
             return;
         }
         let names: BTreeSet<&str> = declared.pipelines.iter().map(|pipeline| pipeline.name.as_str()).collect();
-        for record in records.values().filter(|record| !names.contains(record.pipeline.as_str())) {
-            if self.running.contains_key(&record.pipeline) {
+        let state = self.ground.state();
+        for (name, record) in records.whole.iter().filter(|(name, _)| !names.contains(name.as_str())) {
+            if self.running.contains_key(name) {
                 continue;
             }
-            if let Err(error) = records::remove(&self.ground.state(), record).await {
-                tracing::warn!(pipeline = record.pipeline, %error, "a pipeline was not forgotten");
+            if let Err(error) = records::remove(&state, record).await {
+                tracing::warn!(pipeline = name, %error, "a pipeline was not forgotten");
             }
+        }
+        for (name, damaged) in records.damaged.iter().filter(|(name, _)| !names.contains(name.as_str())) {
+            if let Err(error) = records::remove_damaged(&state, name, damaged).await {
+                tracing::warn!(pipeline = name, %error, "a pipeline was not forgotten");
+            }
+        }
+        let gone = self.troubles.keys().filter(|name| *name != ALL && !names.contains(name.as_str()));
+        for name in gone.cloned().collect::<Vec<_>>() {
+            self.note_trouble(&name, None);
         }
     }
 

@@ -60,23 +60,43 @@ pub(super) trait Ground: Send + Sync + 'static {
     /// Goes on with the run of a slot.
     async fn resume(&self, pipeline: &Pipeline, run: RunId, cancel: &CancellationToken) -> Came;
     async fn look(&self, run: RunId) -> Result<Found, AppError>;
+    /// Tells what keeps a pipeline from going on; of all of them, where it has no name. `None`: nothing does any more.
+    fn trouble(&self, pipeline: &str, what: Option<&str>);
     /// Posts a JSON body. The error says why it was not taken, without the address.
     async fn send(&self, address: &str, body: Vec<u8>) -> Result<(), String>;
 }
 
-/// Gives the sink that hears of the runs of a pipeline.
-pub type Sinks = Arc<dyn Fn(&str) -> Arc<dyn EventSink> + Send + Sync>;
+/// Who hears of pipelines.
+pub trait PipelineLog: Send + Sync {
+    /// The sink that hears of the runs of a pipeline.
+    fn runs(&self, pipeline: &str) -> Arc<dyn EventSink>;
+
+    /// A run could not begin, or not go on.
+    fn not_run(&self, _pipeline: &str, _error: &AppError) {}
+
+    /// Something keeps a pipeline from going on; all of them, where it has no name. `None`: nothing does any more.
+    fn trouble(&self, _pipeline: &str, _what: Option<&str>) {}
+}
 
 /// The newest app that a server has.
 pub(super) struct OfApp {
     pub(super) apps: watch::Receiver<Arc<App>>,
-    pub(super) sinks: Sinks,
+    pub(super) log: Arc<dyn PipelineLog>,
     pub(super) sender: Sender,
 }
 
 impl OfApp {
     fn app(&self) -> Arc<App> {
         Arc::clone(&self.apps.borrow())
+    }
+
+    /// What came of an attempt. One that no run tells of is told here.
+    fn came(&self, pipeline: &Pipeline, run: Option<RunId>, result: Result<RunSummary, AppError>) -> Came {
+        let came = came(run, result.as_ref());
+        if let (Came::Failed(_), Err(error)) = (&came, &result) {
+            self.log.not_run(&pipeline.name, error);
+        }
+        came
     }
 }
 
@@ -103,13 +123,23 @@ impl Ground for OfApp {
     async fn begin(&self, pipeline: &Pipeline, due: Timestamp, cancel: &CancellationToken) -> Came {
         let (app, mut request) = self.app().for_pipeline(pipeline);
         request.due = Some(due);
-        came(None, app.run(&request, (self.sinks)(&pipeline.name), cancel).await)
+        let result = app.run(&request, self.log.runs(&pipeline.name), cancel).await;
+        self.came(pipeline, None, result)
     }
 
     async fn resume(&self, pipeline: &Pipeline, run: RunId, cancel: &CancellationToken) -> Came {
         // One that was held meanwhile waits for a person.
         let is_wanted = |record: &RunRecord| record.status != RunStatus::Held;
-        came(Some(run), self.app().resume_if(run, is_wanted, (self.sinks)(&pipeline.name), cancel).await)
+        let app = self.app();
+        let result = app.resume_if(run, is_wanted, self.log.runs(&pipeline.name), cancel).await;
+        if let Err(AppError::Refused(refused)) = &result
+            && refused.code == codes::NO_RUN
+            && let Ok(Some(later)) = app.published_instead(run).await
+        {
+            let reason = Some(format!("run {later} went on from what run {run} had read"));
+            return Came::Ended(Ending { run: Some(later), status: SlotStatus::Published, reason, may_pass: false });
+        }
+        self.came(pipeline, Some(run), result)
     }
 
     async fn look(&self, run: RunId) -> Result<Found, AppError> {
@@ -129,12 +159,16 @@ impl Ground for OfApp {
         })
     }
 
+    fn trouble(&self, pipeline: &str, what: Option<&str>) {
+        self.log.trouble(pipeline, what);
+    }
+
     async fn send(&self, address: &str, body: Vec<u8>) -> Result<(), String> {
         self.sender.send(address, body).await
     }
 }
 
-fn came(run: Option<RunId>, result: Result<RunSummary, AppError>) -> Came {
+fn came(run: Option<RunId>, result: Result<&RunSummary, &AppError>) -> Came {
     let error = match result {
         Ok(summary) => {
             let mut ending = ending(&summary.record, &summary.steps);
@@ -144,12 +178,12 @@ fn came(run: Option<RunId>, result: Result<RunSummary, AppError>) -> Came {
         }
         Err(error) => error,
     };
-    let reason = Some(match &error {
+    let reason = Some(match error {
         AppError::Refused(diagnostic) => diagnostic.message.clone(),
-        other => other.to_string(),
+        other => other.in_one_line(),
     });
     match error {
-        AppError::Refused(diagnostic) if diagnostic.code == codes::CLAIMED => Came::Busy(diagnostic.message),
+        AppError::Refused(diagnostic) if diagnostic.code == codes::CLAIMED => Came::Busy(diagnostic.message.clone()),
         AppError::Refused(diagnostic) if [codes::SLOT_TAKEN, codes::RUNNING].contains(&diagnostic.code) => Came::Taken,
         AppError::Cancelled => Came::Ended(Ending { run, status: SlotStatus::Cancelled, reason, may_pass: false }),
         AppError::Environment(_) => Came::Failed(Ending { run, status: SlotStatus::Failed, reason, may_pass: true }),

@@ -27,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{App, AppError, RunRequest, codes};
 use driver::Driver;
 use ground::OfApp;
-pub use ground::Sinks;
+pub use ground::PipelineLog;
 pub use view::PipelineRow;
 
 /// How often the scheduler looks what is due.
@@ -36,7 +36,7 @@ const TICK: Duration = Duration::from_secs(1);
 /// Runs the pipelines of a project when they are due.
 pub struct Scheduler {
     apps: watch::Receiver<Arc<App>>,
-    sinks: Sinks,
+    log: Arc<dyn PipelineLog>,
 }
 
 impl std::fmt::Debug for Scheduler {
@@ -46,17 +46,16 @@ impl std::fmt::Debug for Scheduler {
 }
 
 impl Scheduler {
-    /// `apps`: the newest project that is whole; each tick takes it as it is then. `sinks`: who hears of the runs of a
-    /// pipeline, by its name.
-    pub fn new(apps: watch::Receiver<Arc<App>>, sinks: Sinks) -> Self {
-        Self { apps, sinks }
+    /// `apps`: the newest project that is whole; each tick takes it as it is then.
+    pub fn new(apps: watch::Receiver<Arc<App>>, log: Arc<dyn PipelineLog>) -> Self {
+        Self { apps, log }
     }
 
     /// Works until it is told to stop. Runs that go on then are cancelled, and taken up by whoever works next; that takes a
     /// few seconds at most.
     pub async fn work(self, stop: CancellationToken) {
-        let Self { mut apps, sinks } = self;
-        let ground = OfApp { apps: apps.clone(), sinks, sender: notices::Sender::default() };
+        let Self { mut apps, log } = self;
+        let ground = OfApp { apps: apps.clone(), log, sender: notices::Sender::default() };
         let mut driver = Driver::new(Arc::new(ground));
         while !stop.is_cancelled() {
             if AssertUnwindSafe(driver.tick()).catch_unwind().await.is_err() {

@@ -4,20 +4,68 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use polder_base::Timestamp;
 use polder_run::{PipelineRecord, RunRecord};
 use polder_store::{Batch, Outcome, Space, State, StoreError};
 
-use crate::run::journal::{all, encode};
+use crate::run::journal::encode;
 use crate::{AppError, codes};
 
 /// Tries of a change that others make at the same time.
 const ATTEMPTS: u32 = 50;
+/// Records read at once.
+const PAGE: usize = 500;
 
-/// All records, by pipeline.
-pub(crate) async fn read_all(state: &Arc<dyn State>) -> Result<BTreeMap<String, PipelineRecord>, AppError> {
-    let records: Vec<PipelineRecord> = all(state, Space::Pipelines, "").await?;
-    Ok(records.into_iter().map(|record| (record.pipeline.clone(), record)).collect())
+/// The records of all pipelines, by name.
+#[derive(Debug, Default)]
+pub(crate) struct Records {
+    pub(crate) whole: BTreeMap<String, PipelineRecord>,
+    /// Those that cannot be read: the others have nothing to do with that.
+    pub(crate) damaged: BTreeMap<String, Damaged>,
+}
+
+/// A record that cannot be read.
+#[derive(Debug)]
+pub(crate) struct Damaged {
+    raw: Bytes,
+    pub(crate) detail: String,
+}
+
+impl Damaged {
+    /// What it means for its pipeline, and what mends it.
+    pub(crate) fn told(&self) -> String {
+        format!(
+            "its record in the state cannot be read ({}): it is not run. Take its file out of pipelines/ and put it back \
+             while `polder up` goes on, or give it another name, and it counts anew",
+            self.detail
+        )
+    }
+}
+
+/// All records.
+pub(crate) async fn read_all(state: &Arc<dyn State>) -> Result<Records, AppError> {
+    let mut records = Records::default();
+    let mut after: Option<String> = None;
+    loop {
+        let page = state.scan(Space::Pipelines, "", after.as_deref(), PAGE).await?;
+        let full = page.len() == PAGE;
+        after = page.last().map(|(key, _)| key.clone());
+        for (key, raw) in page {
+            match serde_json::from_slice(&raw) {
+                Ok(record) => _ = records.whole.insert(key, record),
+                Err(error) => _ = records.damaged.insert(key, Damaged { raw, detail: error.to_string() }),
+            }
+        }
+        if !full {
+            return Ok(records);
+        }
+    }
+}
+
+/// The record of a pipeline.
+pub(crate) async fn read(state: &Arc<dyn State>, pipeline: &str) -> Result<Option<PipelineRecord>, AppError> {
+    state.get(Space::Pipelines, pipeline).await?.map(|raw| decode(pipeline, &raw)).transpose()
 }
 
 /// Keeps a record in the place of the one that it was made from. `false`: that one is not there any more.
@@ -61,6 +109,13 @@ pub(super) async fn remove(state: &Arc<dyn State>, record: &PipelineRecord) -> R
     if decode(key, &raw)? == *record {
         state.apply(Batch::new().expect(Space::Pipelines, key, Some(raw)).delete(Space::Pipelines, key)).await?;
     }
+    Ok(())
+}
+
+/// Forgets a pipeline whose record cannot be read, unless it changed.
+pub(super) async fn remove_damaged(state: &Arc<dyn State>, pipeline: &str, damaged: &Damaged) -> Result<(), AppError> {
+    let batch = Batch::new().expect(Space::Pipelines, pipeline, Some(damaged.raw.clone()));
+    state.apply(batch.delete(Space::Pipelines, pipeline)).await?;
     Ok(())
 }
 

@@ -4,7 +4,8 @@ use polder_base::Timestamp;
 use polder_run::PipelineRecord;
 use serde::Serialize;
 
-use super::records::read_all;
+use super::plan;
+use super::records::{Damaged, read_all};
 use crate::{App, AppError};
 
 /// A pipeline, and how it stands.
@@ -15,9 +16,10 @@ pub struct PipelineRow {
     pub schedule: String,
     pub time_zone: Option<String>,
     pub paused: bool,
-    /// `running`, `waiting`, `retrying`, or how the last one ended; none: nothing was due yet.
+    /// `running`, `waiting`, `retrying`, or how the last one ended; `damaged`: its record cannot be read, and it is not run;
+    /// none: nothing was due yet.
     pub status: Option<&'static str>,
-    /// When it is due next; none while it is paused.
+    /// When it is due next; none while it is paused or damaged.
     pub next: Option<Timestamp>,
     /// The last time that it was due and was not skipped, and the run for it.
     pub last_due: Option<Timestamp>,
@@ -44,19 +46,21 @@ impl App {
             .pipelines
             .iter()
             .map(|pipeline| {
-                let record = records.get(&pipeline.name);
-                let from = record.map_or(now, |record| record.decided.max(now));
+                let record = records.whole.get(&pipeline.name);
+                let damaged = records.damaged.get(&pipeline.name);
+                let counts = record.filter(|record| !plan::is_ahead(pipeline, record, now));
+                let from = counts.map_or(now, |record| record.decided.max(now));
                 let next = if pipeline.paused { None } else { pipeline.schedule.after(from) };
                 PipelineRow {
                     name: pipeline.name.clone(),
                     schedule: pipeline.schedule.words(),
                     time_zone: pipeline.schedule.time_zone().map(str::to_owned),
                     paused: pipeline.paused,
-                    status: record.and_then(PipelineRecord::status),
-                    next,
+                    status: damaged.map(|_| "damaged").or_else(|| record?.status()),
+                    next: next.filter(|_| damaged.is_none()),
                     last_due: record.and_then(PipelineRecord::last_due),
                     last_run: record.and_then(PipelineRecord::last_run).map(|run| run.0),
-                    reason: record.and_then(PipelineRecord::reason).map(str::to_owned),
+                    reason: damaged.map(Damaged::told).or_else(|| record?.reason().map(str::to_owned)),
                     failing_since: record.and_then(|record| record.failing_since),
                     skipped: record.and_then(|record| record.skipped),
                     file: pipeline.span.file.to_string(),

@@ -19,6 +19,8 @@ pub struct Health {
     pub main: Shown,
     /// The files that are served are not the ones that are there, for those have mistakes.
     pub files_wrong: bool,
+    /// Something keeps pipelines from going on: a damaged record, a state store that cannot be written.
+    pub pipelines_stuck: bool,
     pub uptime_seconds: u64,
 }
 
@@ -44,7 +46,8 @@ impl Server {
         let (main, ()) = tokio::try_join!(main(&app), turn(app.options.workers.as_ref(), PATIENCE))?;
         self.metrics().main_shown(&main);
         let uptime_seconds = app.system().now().since(self.started).as_secs();
-        Ok(Health { main, files_wrong: self.problems().is_some(), uptime_seconds })
+        let pipelines_stuck = !self.stuck.lock().is_empty();
+        Ok(Health { main, files_wrong: self.problems().is_some(), pipelines_stuck, uptime_seconds })
     }
 }
 

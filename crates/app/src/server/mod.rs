@@ -13,6 +13,7 @@ mod runs;
 mod serving;
 mod tokens;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -38,6 +39,8 @@ pub struct Server {
     wrong: Mutex<Option<Arc<Problems>>>,
     metrics: Arc<Metrics>,
     started: Timestamp,
+    /// Pipelines that something keeps from going on; without a name, all of them.
+    stuck: Mutex<BTreeSet<String>>,
 }
 
 /// What happens to a server, for whoever watches it.
@@ -53,6 +56,8 @@ pub enum ServerNote {
     RunBegan { pipeline: String, run: RunId },
     /// A run of a pipeline is at its end.
     RunEnded { pipeline: String, run: RunId, status: RunStatus, reason: Option<String>, elapsed_ms: u64 },
+    /// A pipeline was due, and its run could not begin or not go on.
+    NotRun { pipeline: String, reason: String, problems: Option<Arc<Problems>> },
     /// The branch of a run that waits for somebody is removed soon.
     Expiring { run: RunId, expires: Option<Timestamp> },
     /// Something went wrong that concerns nobody else, and the server goes on.
@@ -68,7 +73,8 @@ impl Server {
     pub(crate) fn new(app: App) -> Result<Self, AppError> {
         let started = app.system().now();
         let metrics = Arc::new(Metrics::new());
-        Ok(Self { apps: watch::Sender::new(Arc::new(app)), wrong: Mutex::new(None), metrics, started })
+        let apps = watch::Sender::new(Arc::new(app));
+        Ok(Self { apps, wrong: Mutex::new(None), metrics, started, stuck: Mutex::default() })
     }
 
     /// The project as it is served: opened with the newest files that have no mistakes.
@@ -84,6 +90,15 @@ impl Server {
     /// What is wrong with the files as they are now; `None`: they are what is served.
     pub fn problems(&self) -> Option<Arc<Problems>> {
         self.wrong.lock().clone()
+    }
+
+    /// Notes whether something keeps a pipeline from going on; all of them, where it has no name.
+    pub(crate) fn note_stuck(&self, pipeline: &str, stuck: bool) {
+        let mut names = self.stuck.lock();
+        match stuck {
+            true => _ = names.insert(pipeline.to_owned()),
+            false => _ = names.remove(pipeline),
+        }
     }
 
     pub fn metrics(&self) -> &Arc<Metrics> {

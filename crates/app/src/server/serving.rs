@@ -78,8 +78,8 @@ impl Serving {
             options.log.note(&ServerNote::Trouble(told));
         }
         tasks.spawn(reload::follow(Arc::clone(&server), Arc::clone(&options.log), stop.clone()));
-        let log = Arc::clone(&options.log);
-        let scheduler = Scheduler::new(server.apps(), Arc::new(move |pipeline: &str| runs::sink(&log, pipeline)));
+        let notes = runs::PipelineNotes { server: Arc::clone(&server), log: Arc::clone(&options.log) };
+        let scheduler = Scheduler::new(server.apps(), Arc::new(notes));
         tasks.spawn(scheduler.work(stop.clone()));
         tasks.spawn(housekeep(Arc::clone(&server), Arc::clone(&options.log), stop.clone()));
         Ok(Self { server, addresses, tasks, stop, log: options.log, _lock: lock })

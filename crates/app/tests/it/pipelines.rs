@@ -4,10 +4,10 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use polder_app::{AcceptRequest, App, OpenOptions, RunRequest, Scheduler};
+use polder_app::{AcceptRequest, App, AppError, OpenOptions, PipelineLog, PipelineRow, RunRequest, Scheduler};
 use polder_base::{RunId, Timestamp};
 use polder_run::{Event, EventSink, PipelineRecord, RunRecord, RunStatus, Silent, StepStatus};
-use polder_store::Space;
+use polder_store::{Batch, Space};
 use polder_system::{RealSystem, System};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -52,6 +52,27 @@ struct Server {
     apps: watch::Sender<Arc<App>>,
     stop: CancellationToken,
     work: JoinHandle<()>,
+    /// What the log was told besides runs.
+    troubles: Arc<Mutex<Vec<String>>>,
+}
+
+struct Log {
+    sink: Arc<dyn EventSink>,
+    troubles: Arc<Mutex<Vec<String>>>,
+}
+
+impl PipelineLog for Log {
+    fn runs(&self, _: &str) -> Arc<dyn EventSink> {
+        Arc::clone(&self.sink)
+    }
+
+    fn not_run(&self, pipeline: &str, error: &AppError) {
+        self.troubles.lock().unwrap().push(format!("{pipeline}: {}", told(error)));
+    }
+
+    fn trouble(&self, pipeline: &str, what: Option<&str>) {
+        self.troubles.lock().unwrap().push(format!("{pipeline}: {}", what.unwrap_or("goes on")));
+    }
 }
 
 async fn open(project: &Project, clock: &Arc<Clock>) -> Arc<App> {
@@ -72,9 +93,11 @@ impl Server {
         let app = open(project, clock).await;
         let (apps, receiver) = watch::channel(Arc::clone(&app));
         let stop = CancellationToken::new();
-        let scheduler = Scheduler::new(receiver, Arc::new(move |_| Arc::clone(&sink)));
+        let troubles = Arc::default();
+        let log = Log { sink, troubles: Arc::clone(&troubles) };
+        let scheduler = Scheduler::new(receiver, Arc::new(log));
         let work = tokio::spawn(scheduler.work(stop.clone()));
-        let server = Self { app, apps, stop, work };
+        let server = Self { app, apps, stop, work, troubles };
         // The schedules count from now.
         let declared = server.app.project().pipelines.len();
         eventually(async || (server.records().await.len() == declared).then_some(())).await;
@@ -319,7 +342,9 @@ async fn a_run_that_takes_too_long_is_cancelled_but_sleep_is_no_work() {
     eventually(async || server.records().await[0].active.as_ref().is_some_and(|a| a.timed_out).then_some(())).await;
     gate.go_on.send(()).unwrap();
     assert_eq!(server.settled("2026-11-20T06:00:00Z").await, "timed out");
-    assert_eq!(server.runs().await[0].status, RunStatus::Cancelled);
+    let run = server.runs().await.remove(0);
+    assert_eq!(run.status, RunStatus::Cancelled);
+    assert_eq!(run.reason.as_deref(), Some("timed out after 60s; run/1 stays to look at"));
     server.stop().await;
 }
 
@@ -417,5 +442,53 @@ async fn other_files_are_held_anew() {
     assert_eq!(server.settled("2026-11-20T07:00:00Z").await, "held");
     let runs = server.runs().await;
     assert_eq!((runs.len(), runs[1].same_as), (2, None));
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pipeline_that_cannot_run_or_be_read_is_told_and_the_others_go_on() {
+    let project = shop("every: 1h\n");
+    project.write("pipelines/broken.yaml", "every: 1h\nrun: gold.broken\nnotify: []\n");
+    project.write("pipelines/damaged.yaml", "every: 1h\n");
+    project.write("models/gold/broken.sql", "select 1 as one\nfrom where x\n");
+    let clock = Clock::at("2026-11-20T05:50:00Z");
+    let server = Server::start(&project, &clock).await;
+    let damage = Batch::new().put(Space::Pipelines, "damaged", b"{ not json".to_vec());
+    server.app.catalog().state().apply(damage).await.unwrap();
+    clock.set("2026-11-20T06:00:05Z");
+    let state = async || -> Vec<PipelineRow> { server.app.pipelines().await.unwrap() };
+    let row = async |name: &str| state().await.into_iter().find(|row| row.name == name).unwrap();
+    eventually(async || (row("broken").await.status == Some("failed")).then_some(())).await;
+    let broken = row("broken").await;
+    let reason = broken.reason.unwrap();
+    assert!(reason.starts_with("error[") && reason.ends_with("(models/gold/broken.sql:2:6)"), "{reason}");
+    assert_eq!(broken.last_run, None);
+    let damaged = row("damaged").await;
+    assert_eq!((damaged.status, damaged.next), (Some("damaged"), None));
+    assert!(damaged.reason.unwrap().contains("cannot be read"));
+    let troubles = server.troubles.lock().unwrap().clone();
+    let of = |name: &str| troubles.iter().filter(|told| told.starts_with(&format!("{name}: "))).count();
+    assert_eq!((of("broken"), of("damaged")), (1, 1), "each once: {troubles:#?}");
+    assert!(troubles.iter().any(|told| told.contains("models/gold/broken.sql:2:6")), "{troubles:#?}");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_try_that_somebody_else_made_good_is_no_failure() {
+    let project = shop("every: 1h\nretries: { times: 1, wait: 10m }\n");
+    project.write("sources/erp.yaml", "postgres: postgres://nobody@127.0.0.1:1/none\ntables: [things]\n");
+    let clock = Clock::at("2026-11-20T05:50:00Z");
+    let server = Server::start(&project, &clock).await;
+    clock.set("2026-11-20T06:00:05Z");
+    eventually(async || (server.records().await[0].status() == Some("retrying")).then_some(())).await;
+    // Somebody runs what can be run, with what the first try has read.
+    let request = RunRequest { exclude: vec!["bronze.erp_things".to_owned()], ..RunRequest::default() };
+    let app = open(&project, &clock).await;
+    let by_hand = crate::support::run(&app, &request).await.unwrap();
+    assert_eq!((by_hand.record.status, by_hand.record.took_over.len()), (RunStatus::Published, 1), "{by_hand:#?}");
+    clock.set("2026-11-20T06:10:05Z");
+    assert_eq!(server.settled("2026-11-20T06:00:00Z").await, "published");
+    let record = server.records().await.remove(0);
+    assert_eq!((record.last_run(), record.failing_since), (Some(RunId(2)), None), "{record:#?}");
     server.stop().await;
 }

@@ -73,11 +73,23 @@ impl ServerLog for Log {
                 )
             }
             ServerNote::RunBegan { pipeline, run } => format!("{time} {pipeline}: run {run} begins"),
+            // The reason says the word, and who or what ended it.
+            ServerNote::RunEnded { pipeline, run, status: RunStatus::Cancelled, reason: Some(reason), elapsed_ms } => {
+                let reason = paint.style(BAD, reason);
+                format!("{time} {pipeline}: run {run}: {reason} ({})", human::elapsed(*elapsed_ms))
+            }
             ServerNote::RunEnded { pipeline, run, status, reason, elapsed_ms } => {
                 let good = *status == RunStatus::Published;
                 let word = paint.style(if good { GOOD } else { BAD }, status.as_str());
                 let reason = reason.as_deref().map(|reason| format!(": {reason}")).unwrap_or_default();
                 format!("{time} {pipeline}: run {run} is {word}{reason} ({})", human::elapsed(*elapsed_ms))
+            }
+            ServerNote::NotRun { pipeline, reason, problems } => {
+                let word = paint.style(BAD, "not run:");
+                match problems {
+                    Some(problems) => format!("{time} {pipeline}: {word}\n\n{}\n", failure::told(problems, paint)),
+                    None => format!("{time} {pipeline}: {word} {reason}"),
+                }
             }
             ServerNote::Expiring { run, expires } => {
                 let when = expires.map(|at| format!(" ({})", human::moment(at, now(&self.app)))).unwrap_or_default();

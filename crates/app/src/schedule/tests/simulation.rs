@@ -443,6 +443,8 @@ impl Ground for Process {
         })
     }
 
+    fn trouble(&self, _: &str, _: Option<&str>) {}
+
     async fn send(&self, _: &str, body: Vec<u8>) -> Result<(), String> {
         tokio::task::yield_now().await;
         if self.world.sometimes(2) {
@@ -516,7 +518,7 @@ async fn simulate(world: Arc<World>, most: usize) {
     assert!(broken.is_empty(), "{broken}");
     assert_eq!(world.begun.lock().len(), runs.len(), "a run of no slot");
     assert!(!runs.is_empty(), "nothing happened");
-    let records = records::read_all(&(Arc::new(world.state.clone()) as _)).await.unwrap();
+    let records = records::read_all(&(Arc::new(world.state.clone()) as _)).await.unwrap().whole;
     for pipeline in &world.pipelines {
         let record = &records[&pipeline.name];
         let now = world.now();
