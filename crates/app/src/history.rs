@@ -153,20 +153,44 @@ impl App {
         })
     }
 
-    /// The runs that go on or wait for somebody, of these. One whose work a later run has published waits for nobody.
+    /// The runs that go on or wait for somebody, of these: not those that a later run went on from, whose work was published
+    /// in another way, or whose branch is past its day.
     async fn open_runs(&self, records: &[RunRecord]) -> Result<Vec<OpenRun>, AppError> {
         let refs = self.catalog.refs().await?;
         let waits = |r: &&RunRecord| r.kind == RunKind::Run && r.status != RunStatus::Published;
         let mut open = Vec::new();
         for record in records.iter().filter(waits) {
             let Some(branch) = refs.iter().find(|found| found.name == record.branch) else { continue };
-            if self.superseded_by(record).await?.is_some() {
+            let executed = record.status == RunStatus::Running && self.is_executed(record.id).await?;
+            if !executed && self.is_over(record, branch).await? {
                 continue;
             }
-            let executed = record.status == RunStatus::Running && self.is_executed(record.id).await?;
             open.push(OpenRun { record: record.clone(), executed, expires: branch.expires });
         }
         Ok(open)
+    }
+
+    /// Whether nothing can become of a run any more that nobody executes, or nothing that a later one does not have.
+    async fn is_over(&self, record: &RunRecord, branch: &RefInfo) -> Result<bool, AppError> {
+        if record.same_as.is_some() || branch.expires.is_some_and(|at| at <= self.system().now()) {
+            return Ok(true);
+        }
+        Ok(self.taken_over_by(record).await?.is_some() || self.was_read_on(record, branch).await?)
+    }
+
+    /// Whether the target has read on since where the run began, and so cannot take over what it read.
+    async fn was_read_on(&self, record: &RunRecord, branch: &RefInfo) -> Result<bool, AppError> {
+        let Some(target) = self.catalog.find_ref(&record.target).await? else { return Ok(false) };
+        if target.commit.0 == record.base {
+            return Ok(false);
+        }
+        for change in self.catalog.diff(&CommitId(record.base.clone()), &branch.commit).await? {
+            let is_cursor = matches!(change.key, EntryKey::Cursor(_));
+            if is_cursor && self.catalog.entry(&target.commit, &change.key).await? != change.before {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Runs that wait for somebody and whose branches are removed soon, the newest first.

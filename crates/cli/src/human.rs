@@ -48,10 +48,19 @@ pub fn elapsed(ms: u64) -> String {
 
 /// A time near `now` in few words, in UTC: `today 06:00`, `yesterday 06:00`, `2026-11-18 06:00`.
 pub fn moment(at: Timestamp, now: Timestamp) -> String {
+    near(at, now, "06:00".len())
+}
+
+/// The same to the second: `today 06:00:30`.
+pub fn second(at: Timestamp, now: Timestamp) -> String {
+    near(at, now, "06:00:30".len())
+}
+
+fn near(at: Timestamp, now: Timestamp, digits: usize) -> String {
     const DAY: i64 = 86_400_000_000;
     let text = at.to_string();
     let (date, time) = text.split_at(10);
-    let time = &time[1..6];
+    let time = &time[1..=digits];
     match now.micros().div_euclid(DAY) - at.micros().div_euclid(DAY) {
         0 => format!("today {time}"),
         1 => format!("yesterday {time}"),
@@ -91,6 +100,7 @@ mod tests {
         const HOUR: i64 = 3_600_000_000;
         let now = Timestamp(1_763_700_000_000_000); // 2025-11-21 04:40
         assert_eq!(moment(Timestamp(now.0 - HOUR), now), "today 03:40");
+        assert_eq!(second(Timestamp(now.0 - HOUR + 7_000_000), now), "today 03:40:07");
         assert_eq!(moment(Timestamp(now.0 - 5 * HOUR), now), "yesterday 23:40");
         assert_eq!(moment(Timestamp(now.0 - 60 * HOUR), now), "2025-11-18 16:40");
     }

@@ -53,8 +53,7 @@ fn status_text(status: &Status, paint: Paint, now: Timestamp) -> String {
     let place = elsewhere.map(|root| format!(" in {root}")).unwrap_or_default();
     out += &format!("{}, {}{place}\n", human::counted(tables, "table"), human::counted(views, "view"));
     if !status.runs.is_empty() {
-        let interrupted = |r: &RunRecord| status.open.iter().any(|o| o.record.id == r.id && is_interrupted(o));
-        let rows: Vec<Vec<String>> = status.runs.iter().map(|r| run_row(r, interrupted(r), now)).collect();
+        let rows: Vec<Vec<String>> = status.runs.iter().map(|r| run_row(r, standing(r, &status.open), now)).collect();
         out += &format!("\n{}", texts(paint, &RUN_COLUMNS, &rows, &[0, 4]));
     }
     // One that is about to be removed is told of, however many there are.
@@ -119,9 +118,7 @@ fn open_text(open: &OpenRun, paint: Paint, now: Timestamp) -> String {
         out += &format!("\n  held      {} (the rest is published)", held.join(", "));
     }
     out += &format!("\n  look      {}\n", paint.style(BOLD, &format!("polder sql --ref {}", record.branch)));
-    if let Some(later) = record.superseded.last() {
-        out += &format!("  later     run {later} went on from what it had read\n");
-    } else if !executed && !record.stale {
+    if !executed && !record.stale {
         out += &format!("  go on     {}\n", paint.style(BOLD, &format!("polder run --resume {}", record.id)));
     }
     if let Some(at) = expires.filter(|_| open.expires_soon(now) && !executed) {
@@ -131,15 +128,38 @@ fn open_text(open: &OpenRun, paint: Paint, now: Timestamp) -> String {
     out
 }
 
+/// How a run stands besides its status.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Standing {
+    AsItSays,
+    /// It says that it goes on, and nobody works on it.
+    Interrupted,
+    /// It waits for nobody any more: a later run went on from it, or its branch is gone.
+    Over,
+}
+
+fn standing(run: &RunRecord, open: &[OpenRun]) -> Standing {
+    let waits = run.kind == RunKind::Run && run.status != RunStatus::Published;
+    match open.iter().find(|open| open.record.id == run.id) {
+        Some(open) if is_interrupted(open) => Standing::Interrupted,
+        None if waits => Standing::Over,
+        _ => Standing::AsItSays,
+    }
+}
+
 /// The row of a run in a list: number, status, ref, start, time, who.
-pub(super) fn run_row(run: &RunRecord, interrupted: bool, now: Timestamp) -> Vec<String> {
-    let status = match (run.kind, interrupted) {
-        (_, true) => "interrupted".to_owned(),
-        (RunKind::Run, false) => run.status.as_str().to_owned(),
-        (RunKind::Check, false) => format!("checks {}", run.status.as_str()),
+pub(super) fn run_row(run: &RunRecord, standing: Standing, now: Timestamp) -> Vec<String> {
+    let word = match run.status {
+        RunStatus::Running if standing != Standing::AsItSays => "interrupted",
+        status => status.as_str(),
+    };
+    let status = match (run.kind, standing) {
+        (RunKind::Check, Standing::AsItSays) => format!("checks {word}"),
+        (_, Standing::Over) => format!("was {word}"),
+        _ => word.to_owned(),
     };
     // Nobody knows when it ended, or how long it lay between two tries.
-    let unknown = interrupted || run.resumed > 0;
+    let unknown = word == "interrupted" || run.resumed > 0;
     let took = if unknown { String::new() } else { human::elapsed(run.elapsed_ms(now)) };
     vec![run.id.to_string(), status, run.target.clone(), human::moment(run.started, now), took, run.principal.clone()]
 }

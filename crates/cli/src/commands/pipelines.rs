@@ -22,6 +22,11 @@ pub fn pipelines(cx: Context<'_>, arguments: &Pipelines) -> Result<Exit, Failure
     })
 }
 
+/// `every 30s`: minutes do not tell its times apart.
+fn is_to_second(row: &PipelineRow) -> bool {
+    row.schedule.starts_with("every ") && row.schedule.ends_with('s')
+}
+
 fn text(rows: &[PipelineRow], paint: Paint, now: Timestamp) -> String {
     if rows.is_empty() {
         return format!("no pipelines: {} declares one\n", paint.style(BOLD, "pipelines/NAME.yaml"));
@@ -30,13 +35,17 @@ fn text(rows: &[PipelineRow], paint: Paint, now: Timestamp) -> String {
     let cells: Vec<Vec<String>> = rows
         .iter()
         .map(|row| {
+            let due = |at: Option<Timestamp>| match is_to_second(row) {
+                true => at.map(|at| human::second(at, now)).unwrap_or_default(),
+                false => time(at),
+            };
             let zone = row.time_zone.as_ref().filter(|zone| *zone != "UTC");
             vec![
                 row.name.clone(),
                 zone.map_or_else(|| row.schedule.clone(), |zone| format!("{} {zone}", row.schedule)),
-                if row.paused { "paused".to_owned() } else { time(row.next) },
+                if row.paused { "paused".to_owned() } else { due(row.next) },
                 row.status.unwrap_or("–").to_owned(),
-                time(row.last_due),
+                due(row.last_due),
                 row.last_run.map(|run| run.to_string()).unwrap_or_default(),
                 time(row.failing_since),
             ]

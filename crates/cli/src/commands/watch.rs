@@ -3,18 +3,19 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use polder_app::{App, LoggedEvent, RunRow};
-use polder_base::RunId;
+use polder_app::{App, LoggedEvent, PipelineRow, RunRow};
+use polder_base::{RunId, Timestamp};
 use polder_run::{EventSink, RunStatus};
 
 use super::context::{Context, cancelled_by_signal, now};
-use super::history::{RUN_COLUMNS, run_row};
+use super::history::{RUN_COLUMNS, Standing, run_row};
 use super::print_json;
 use crate::args::{Cancel, Format, Logs, Runs};
 use crate::failure::{Exit, Failure};
+use crate::human;
 use crate::report::{JsonEvents, Lines, TextEvents};
 use crate::rows::texts;
-use crate::terminal::{self, BOLD, GOOD, WARN};
+use crate::terminal::{self, BOLD, GOOD, Paint, WARN};
 
 /// How often there is a look at what is new.
 const PERIOD: Duration = Duration::from_millis(500);
@@ -41,17 +42,55 @@ pub fn runs(cx: Context<'_>, arguments: &Runs) -> Result<Exit, Failure> {
             (Format::Json, true) => rows.iter().rev().try_for_each(json_line)?,
             (Format::Text, _) if rows.is_empty() => terminal::line("there are no runs yet: `polder run` makes one"),
             (Format::Text, _) => {
-                let cells = |row: &RunRow| run_row(&row.record, is_interrupted(row), now(&app));
+                let (paint, now) = (cx.terminal.paint(), now(&app));
                 // Whoever follows reads on at the end.
-                let cells: Vec<Vec<String>> = match arguments.follow {
-                    true => rows.iter().rev().map(cells).collect(),
-                    false => rows.iter().map(cells).collect(),
-                };
-                terminal::print(&texts(cx.terminal.paint(), &RUN_COLUMNS, &cells, &[0, 4]));
+                terminal::print(&match arguments.follow {
+                    true => followed(rows.iter().rev(), paint, now, |row| row.record.started),
+                    false => {
+                        let cells: Vec<Vec<String>> = rows.iter().map(|row| cells(row, now)).collect();
+                        texts(paint, &RUN_COLUMNS, &cells, &[0, 4])
+                    }
+                });
             }
+        }
+        if arguments.format == Format::Text && !arguments.follow {
+            terminal::print(&not_begun(&app, cx.terminal.paint()).await);
         }
         if arguments.follow { follow(cx, &app, known, arguments.format).await } else { Ok(Exit::Ok) }
     })
+}
+
+/// Pipelines that failed before they had a run that could be listed.
+async fn not_begun(app: &App, paint: Paint) -> String {
+    // What is wrong with the files is told where they matter.
+    let rows = app.pipelines().await.unwrap_or_default();
+    let failed = rows.iter().filter(|row| row.last_run.is_none() && matches!(row.status, Some("failed" | "damaged")));
+    let due = |row: &PipelineRow| row.last_due.map(|at| human::moment(at, now(app)));
+    let lines = failed.map(|row| {
+        let due = due(row).map(|at| format!(", due {at}")).unwrap_or_default();
+        let reason = row.reason.as_deref().unwrap_or_default();
+        format!("\npipeline {}{due}, began no run: {reason}\n", paint.style(BOLD, &row.name))
+    });
+    lines.collect()
+}
+
+fn cells(row: &RunRow, now: Timestamp) -> Vec<String> {
+    let standing = if is_interrupted(row) { Standing::Interrupted } else { Standing::AsItSays };
+    run_row(&row.record, standing, now)
+}
+
+/// Runs as lines that begin with when each came to be as it is: its end, or before that what `otherwise` says.
+fn followed<'a>(
+    rows: impl Iterator<Item = &'a RunRow>,
+    paint: Paint,
+    now: Timestamp,
+    otherwise: impl Fn(&RunRow) -> Timestamp,
+) -> String {
+    let since = |row: &RunRow| row.record.finished.unwrap_or_else(|| otherwise(row));
+    let cells = rows.map(|row| std::iter::once(human::second(since(row), now)).chain(cells(row, now)).collect());
+    let cells: Vec<Vec<String>> = cells.collect();
+    let columns: Vec<&str> = std::iter::once("at").chain(RUN_COLUMNS).collect();
+    texts(paint, &columns, &cells, &[1, 5])
 }
 
 fn json_line(row: &RunRow) -> Result<(), Failure> {
@@ -79,8 +118,8 @@ async fn follow(cx: Context<'_>, app: &App, rows: Vec<RunRow>, format: Format) -
             match format {
                 Format::Json => json_line(row)?,
                 Format::Text => {
-                    let cells = run_row(&row.record, is_interrupted(row), now(app));
-                    let table = texts(cx.terminal.paint(), &RUN_COLUMNS, &[cells], &[0, 4]);
+                    let now = now(app);
+                    let table = followed(std::iter::once(row), cx.terminal.paint(), now, |_| now);
                     // The head stands above already.
                     terminal::line(table.lines().last().unwrap_or_default());
                 }
@@ -133,7 +172,7 @@ fn tell(sink: &dyn EventSink, logged: &LoggedEvent) {
     sink.event(&logged.event);
 }
 
-fn ending(row: &RunRow, paint: terminal::Paint) -> String {
+fn ending(row: &RunRow, paint: Paint) -> String {
     let record = &row.record;
     let word = match is_interrupted(row) {
         true => paint.style(WARN, "interrupted"),

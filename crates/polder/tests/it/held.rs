@@ -79,7 +79,8 @@ fn the_next_run_says_what_it_took_over() {
     project.polder(&["run"]).ends_with(1);
     project.polder(&["run"]).ends_with(1).says("took over run 2");
     let status = project.polder(&["status"]).ends_with(0);
-    assert!(status.out.contains("  later     run 3 went on from what it had read\n"), "{}", status.out);
+    assert!(status.out.contains("\nrun 3 is held") && !status.out.contains("\nrun 2 is held"), "{}", status.out);
+    assert!(status.out.contains("was held"), "the earlier one waits for nobody: {}", status.out);
     project.write("checks/orders.yaml", "table: bronze.orders\nchecks:\n  - holds: amount > -10\n");
     project.polder(&["run"]).ends_with(0).says("took over run 3");
     assert_eq!(project.number("select total from gold.total"), 5);
