@@ -6,6 +6,7 @@ mod basics;
 mod changes;
 mod crash;
 mod fixture;
+mod full_disk;
 mod generate;
 mod held;
 mod history;

@@ -17,7 +17,7 @@ pub struct Up {
 }
 
 /// A process that does not outlive a test that fails.
-struct Killed(Child);
+pub struct Killed(pub Child);
 
 impl Drop for Killed {
     fn drop(&mut self) {
@@ -27,7 +27,12 @@ impl Drop for Killed {
 
 impl Up {
     pub fn start(project: &Project) -> Self {
-        let mut child = project.command(&["up"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        Self::of(&mut project.command(&["up"]))
+    }
+
+    /// The server that a command starts.
+    pub fn of(command: &mut Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut stderr = child.stderr.take().unwrap();
         let log = std::thread::spawn(move || {
             let mut text = String::new();
@@ -81,7 +86,7 @@ impl Up {
         self.http(&format!("GET {path} HTTP/1.0\r\nhost: 127.0.0.1\r\n{headers}\r\n"))
     }
 
-    fn post(&self, path: &str, headers: &str, body: &str) -> (u16, String) {
+    pub fn post(&self, path: &str, headers: &str, body: &str) -> (u16, String) {
         let length = body.len();
         self.http(&format!(
             "POST {path} HTTP/1.0\r\nhost: 127.0.0.1\r\ncontent-length: {length}\r\n{headers}\r\n{body}"
