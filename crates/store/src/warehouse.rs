@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use object_store::{OBJECT_STORE_COALESCE_DEFAULT, coalesce_ranges};
 use polder_base::Timestamp;
 
 use crate::{Result, StoreError};
@@ -29,6 +30,13 @@ pub trait Storage: Debug + Send + Sync {
     /// The bytes from `start` up to, but not including, `end`. A file shorter than that is damaged
     /// (`StoreError::Corrupt`): whoever asks knows from elsewhere how long it must be.
     async fn get_range(&self, path: &str, start: u64, end: u64) -> Result<Bytes>;
+
+    /// Several parts of a file, in the order in which they are asked for; else as [`Storage::get_range`]. What lies close
+    /// together is asked for at once, with what is between: a request to far away takes longer than a megabyte more.
+    async fn get_ranges(&self, path: &str, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
+        let get = |range: Range<u64>| self.get_range(path, range.start, range.end);
+        coalesce_ranges(ranges, get, OBJECT_STORE_COALESCE_DEFAULT).await
+    }
 
     async fn head(&self, path: &str) -> Result<ObjectInfo>;
 

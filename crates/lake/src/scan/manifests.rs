@@ -18,6 +18,36 @@ const CONCURRENT_READS: usize = 8;
 #[derive(Debug, Clone)]
 pub(crate) struct ManifestFiles(pub(crate) Arc<[Arc<DataFileInfo>]>);
 
+/// A manifest list, by its path: it is written once, with its snapshot.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct ListKey(String);
+
+impl CacheKey for ListKey {
+    fn size(&self) -> usize {
+        size_of::<Self>() + self.0.len()
+    }
+
+    fn table_ref(&self) -> Option<&TableReference> {
+        None
+    }
+}
+
+/// The manifests of one snapshot.
+#[derive(Debug, Clone)]
+struct Listed(Arc<[ManifestFile]>);
+
+impl CacheValue for Listed {
+    fn size(&self) -> usize {
+        // A summary for each partition field, and its bounds.
+        const PARTITION: usize = 128;
+        let one = |manifest: &ManifestFile| {
+            let partitions = manifest.partitions.as_ref().map_or(0, Vec::len);
+            size_of::<ManifestFile>() + manifest.manifest_path.len() + partitions * PARTITION
+        };
+        size_of::<Self>() + self.0.iter().map(one).sum::<usize>()
+    }
+}
+
 /// A manifest as one snapshot lists it: the same file listed by another takes other sequence numbers.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct ManifestKey {
@@ -59,17 +89,21 @@ fn file_bytes(info: &DataFileInfo) -> usize {
 /// A cache of manifests for the whole process.
 pub(crate) struct ManifestCache {
     cache: DefaultCache<ManifestKey, ManifestFiles>,
+    lists: DefaultCache<ListKey, Listed>,
 }
 
 impl std::fmt::Debug for ManifestCache {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ManifestCache").field("bytes", &self.cache.memory_used()).finish()
+        let bytes = self.cache.memory_used() + self.lists.memory_used();
+        f.debug_struct("ManifestCache").field("bytes", &bytes).finish()
     }
 }
 
 impl ManifestCache {
     pub(crate) fn new(limit_bytes: usize) -> Self {
-        Self { cache: DefaultCache::new(limit_bytes) }
+        // A list is a small part of what it lists.
+        let lists = limit_bytes / 8;
+        Self { cache: DefaultCache::new(limit_bytes - lists), lists: DefaultCache::new(lists) }
     }
 
     /// The live data files of a snapshot, in the order of its manifests.
@@ -82,7 +116,7 @@ impl ManifestCache {
         metadata: &TableMetadata,
         snapshot_id: Option<i64>,
     ) -> Result<Vec<Arc<DataFileInfo>>> {
-        let manifests = tables.manifests(metadata, snapshot_id).await?;
+        let Listed(manifests) = self.list(tables, metadata, snapshot_id).await?;
         if manifests.iter().any(|m| m.content == ManifestContentType::Deletes && may_have_files(m)) {
             return Err(unsupported(
                 metadata,
@@ -97,6 +131,19 @@ impl ManifestCache {
             Some(info) => Err(unsupported(metadata, &format!("{} is not a Parquet file", info.file.file_path()))),
             None => Ok(files),
         }
+    }
+
+    async fn list(&self, tables: &TableIo, metadata: &TableMetadata, snapshot_id: Option<i64>) -> Result<Listed> {
+        let snapshot = snapshot_id.and_then(|id| metadata.snapshot_by_id(id));
+        let key = snapshot.map(|snapshot| ListKey(snapshot.manifest_list().to_owned()));
+        if let Some(listed) = key.as_ref().and_then(|key| self.lists.get(key)) {
+            return Ok(listed);
+        }
+        let listed = Listed(tables.manifests(metadata, snapshot_id).await?.into());
+        if let Some(key) = key {
+            self.lists.put(&key, listed.clone());
+        }
+        Ok(listed)
     }
 
     async fn manifest(

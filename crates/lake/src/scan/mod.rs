@@ -2,9 +2,11 @@
 
 mod adapter;
 mod bounds;
+mod few;
 mod manifests;
 mod plan;
 mod prune;
+mod readers;
 mod source;
 
 use std::collections::HashMap;

@@ -7,7 +7,7 @@ use datafusion::common::config::{ConfigOptions, ParquetOptions, TableParquetOpti
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{Result, internal_err};
 use datafusion::datasource::listing::PartitionedFile;
-use datafusion::datasource::physical_plan::parquet::CachedParquetFileReaderFactory;
+use datafusion::datasource::physical_plan::parquet::{CachedParquetFileReaderFactory, ParquetFileReaderFactory};
 use datafusion::datasource::physical_plan::{FileOpener, FileScanConfig, FileSource, ParquetSource};
 use datafusion::datasource::table_schema::TableSchema;
 use datafusion::execution::cache::cache_manager::FileMetadataCache;
@@ -22,6 +22,7 @@ use polder_table::spec::Schema;
 use serde::{Deserialize, Serialize};
 
 use super::adapter::FieldIdAdapterFactory;
+use super::readers::IndexedReaders;
 
 /// Read from the end of a file at first: most footers fit.
 const FOOTER_BYTES: usize = 64 * 1024;
@@ -90,8 +91,13 @@ impl FileSource for LakeSource {
         base_config: &FileScanConfig,
         partition: usize,
     ) -> Result<Box<dyn datafusion_datasource::morsel::Morselizer>> {
-        let readers = CachedParquetFileReaderFactory::new(Arc::clone(&object_store), Arc::clone(&self.footers));
-        let parquet = self.parquet.clone().with_parquet_file_reader_factory(Arc::new(readers));
+        let (store, footers) = (Arc::clone(&object_store), Arc::clone(&self.footers));
+        // Who reads all rows has no use for an index of them.
+        let readers: Arc<dyn ParquetFileReaderFactory> = match self.parquet.filter() {
+            Some(_) => Arc::new(IndexedReaders::new(store, footers)),
+            None => Arc::new(CachedParquetFileReaderFactory::new(store, footers)),
+        };
+        let parquet = self.parquet.clone().with_parquet_file_reader_factory(readers);
         let mut config = base_config.clone();
         config.expr_adapter_factory = Some(Arc::new(FieldIdAdapterFactory { schema: Arc::clone(&self.scan.schema) }));
         parquet.create_morselizer(object_store, &config, partition)

@@ -4,6 +4,7 @@
 mod evolution;
 mod merging;
 mod pruning;
+mod reading;
 mod round_trip;
 mod statistics;
 mod support;

@@ -1,8 +1,10 @@
 //! A lake in a temporary folder.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::ops::Range;
+use std::sync::{Arc, Mutex};
 
+use bytes::Bytes;
 use datafusion::arrow::array::{Array, RecordBatch};
 use datafusion::arrow::datatypes::{Schema as ArrowSchema, SchemaRef};
 use datafusion::arrow::util::display::array_value_to_string;
@@ -13,15 +15,68 @@ use futures::stream;
 use polder_base::{RunId, TableName, Timestamp};
 use polder_catalog::{Author, Catalog, Change, MAIN};
 use polder_lake::{Lake, LakeOptions, LakeTable, Result, Workspace, WriteTarget, Written, from_arrow};
-use polder_store::{LocalDisk, MemoryState, Warehouse};
+use polder_store::{LocalDisk, MemoryState, ObjectInfo, Storage, Upload, Warehouse};
 use polder_system::RealSystem;
 use polder_table::Operation;
 use polder_table::spec::{Schema, Transform, UnboundPartitionSpec};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
+/// A disk that remembers which files were read.
+#[derive(Debug)]
+struct Watched {
+    disk: LocalDisk,
+    asked: Mutex<Vec<String>>,
+}
+
+impl Watched {
+    fn ask(&self, path: &str) {
+        self.asked.lock().unwrap().push(path.to_owned());
+    }
+}
+
+#[async_trait::async_trait]
+impl Storage for Watched {
+    async fn put(&self, path: &str, bytes: Bytes) -> polder_store::Result<()> {
+        self.disk.put(path, bytes).await
+    }
+
+    async fn get(&self, path: &str) -> polder_store::Result<Bytes> {
+        self.ask(path);
+        self.disk.get(path).await
+    }
+
+    async fn get_range(&self, path: &str, start: u64, end: u64) -> polder_store::Result<Bytes> {
+        self.ask(path);
+        self.disk.get_range(path, start, end).await
+    }
+
+    async fn get_ranges(&self, path: &str, ranges: &[Range<u64>]) -> polder_store::Result<Vec<Bytes>> {
+        self.ask(path);
+        self.disk.get_ranges(path, ranges).await
+    }
+
+    async fn head(&self, path: &str) -> polder_store::Result<ObjectInfo> {
+        self.ask(path);
+        self.disk.head(path).await
+    }
+
+    async fn delete(&self, path: &str) -> polder_store::Result<()> {
+        self.disk.delete(path).await
+    }
+
+    async fn list(&self, folder: &str) -> polder_store::Result<Vec<ObjectInfo>> {
+        self.disk.list(folder).await
+    }
+
+    async fn upload(&self, path: &str) -> polder_store::Result<Box<dyn Upload>> {
+        self.disk.upload(path).await
+    }
+}
+
 pub struct World {
     pub workspace: Workspace,
+    storage: Arc<Watched>,
     /// Removed with the world.
     _folder: TempDir,
 }
@@ -34,7 +89,8 @@ pub async fn world_with_memory(memory_limit_bytes: u64) -> World {
     let folder = tempfile::tempdir().unwrap();
     let disk = LocalDisk::open(folder.path().join("warehouse")).unwrap();
     let root = disk.root_url();
-    let warehouse = Warehouse::new(Arc::new(disk), &root);
+    let storage = Arc::new(Watched { disk, asked: Mutex::default() });
+    let warehouse = Warehouse::new(Arc::<Watched>::clone(&storage), &root);
     let catalog = Catalog::open(Arc::new(MemoryState::new()), warehouse, RealSystem::shared()).await.unwrap();
     let options =
         LakeOptions { memory_limit_bytes, spill_folder: folder.path().join("spill"), manifest_cache_bytes: 16 << 20 };
@@ -46,7 +102,7 @@ pub async fn world_with_memory(memory_limit_bytes: u64) -> World {
         run_time: Timestamp(0),
         author: Author { principal: "tester".to_owned() },
     };
-    World { workspace, _folder: folder }
+    World { workspace, storage, _folder: folder }
 }
 
 pub fn name() -> TableName {
@@ -67,6 +123,11 @@ pub fn stream_of(schema: SchemaRef, batches: Vec<RecordBatch>) -> SendableRecord
 impl World {
     pub fn lake(&self) -> &Arc<Lake> {
         &self.workspace.lake
+    }
+
+    /// The files that were read since this was asked before, one for each time.
+    pub fn asked(&self) -> Vec<String> {
+        std::mem::take(&mut self.storage.asked.lock().unwrap())
     }
 
     pub async fn table(&self) -> LakeTable {
