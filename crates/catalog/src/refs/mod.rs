@@ -152,6 +152,8 @@ impl Catalog {
     pub async fn resolve(&self, spec: &str) -> Result<CommitId> {
         let parsed = spec::parse(spec)?;
         let mut commit = match (self.find_head(parsed.name).await?, parsed.at) {
+            // What a ref shows is kept as long as it does.
+            (Some(head), None) if parsed.back == 0 => return Ok(head.record.commit),
             (Some(head), None) => head.record.commit,
             (Some(_), Some(at)) => self.resolve_at(parsed.name, at).await?,
             (None, None) if name::looks_like_hash(parsed.name) => self.resolve_hash(parsed.name).await?,
