@@ -1,10 +1,12 @@
 //! SQL for a person: sessions.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use polder_base::nearest;
-use polder_diag::{Diagnostic, Sources};
+use polder_diag::Diagnostic;
+use polder_project::Project;
 use polder_sql::{DataType, Limits, Prepared, Principal, QueryResult, ScalarValue, Session, SessionOptions, SqlError};
 
 use crate::app::has_errors;
@@ -31,8 +33,9 @@ pub struct SqlOptions {
 #[derive(Debug, Clone)]
 pub struct SqlSession {
     session: Session,
-    /// The project's files: a policy that does not fit its table is told at its place.
-    files: Sources,
+    /// Its files: a policy that does not fit its table is told at its place. Not a copy of them: there may be thousands,
+    /// and a session is opened for each statement.
+    project: Arc<Project>,
     /// The threads that statements work on; those of the caller unless set.
     workers: Option<tokio::runtime::Handle>,
 }
@@ -57,7 +60,7 @@ impl App {
             ..SessionOptions::new(principal, self.ref_or_current(options.at.as_deref())?)
         };
         let session = self.engine.session(session_options).await?;
-        Ok(SqlSession { session, files: self.loaded.project.files.clone(), workers: self.options.workers.clone() })
+        Ok(SqlSession { session, project: Arc::clone(&self.loaded.project), workers: self.options.workers.clone() })
     }
 
     /// What is wrong with the policies; everything that is wrong where that cannot be told.
@@ -83,7 +86,7 @@ impl App {
     pub async fn session_warnings(&self, session: &SqlSession) -> Problems {
         let mut diagnostics = self.unknown_roles(&session.session.options().principal.roles);
         diagnostics.extend(session.session.policy_warnings().await);
-        Problems { diagnostics, sources: session.files.clone() }
+        Problems { diagnostics, sources: session.project.files.clone() }
     }
 
     /// Whoever asks with a role that is spelled wrong sees what everybody does, and takes it for what the role sees.
@@ -155,7 +158,7 @@ impl SqlSession {
     fn error(&self, error: SqlError, sql: &str) -> AppError {
         match error {
             SqlError::Policy(diagnostic) => {
-                let sources = self.files.clone();
+                let sources = self.project.files.clone();
                 AppError::Project(Box::new(Problems { diagnostics: vec![*diagnostic], sources }))
             }
             other => AppError::of_statement(other, sql),
