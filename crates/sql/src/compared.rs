@@ -38,7 +38,17 @@ impl AnalyzerRule for ComparedTypes {
 fn rewrite_node(node: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
     match node {
         LogicalPlan::Union(union) => rewrite_union(union),
-        node => expressions::rewrite(node, |expr, schema| Ok(rewrite(expr, schema))),
+        node => expressions::rewrite(node, has_sides, |expr, schema| Ok(rewrite(expr, schema))),
+    }
+}
+
+/// Whether several values meet in an expression.
+fn has_sides(expr: &Expr) -> bool {
+    match expr {
+        Expr::BinaryExpr(binary) => compares(binary.op),
+        Expr::ScalarFunction(call) => CHOICES.contains(&call.func.name()),
+        Expr::Between(_) | Expr::InList(_) | Expr::Case(_) => true,
+        _ => false,
     }
 }
 

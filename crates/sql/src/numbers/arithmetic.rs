@@ -1,5 +1,6 @@
 //! Integer arithmetic that fails instead of wrapping.
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 
 use datafusion::arrow::array::{Array, ArrayRef, ArrowPrimitiveType, AsArray, Datum, PrimitiveArray, Scalar};
@@ -40,8 +41,10 @@ impl Checked {
         }
     }
 
-    pub(super) fn udf(self) -> ScalarUDF {
-        ScalarUDF::new_from_impl(CheckedBinary { operator: self, signature: Signature::any(2, Volatility::Immutable) })
+    /// Whether a chain may go on with another operator: `a + b - c`, but not `(a + b) * c`, whose text would be that of
+    /// `a + (b * c)`.
+    pub(super) fn goes_on_with(self, next: Self) -> bool {
+        (self == Self::Multiply) == (next == Self::Multiply)
     }
 
     /// Evaluates over arrays of one integer type.
@@ -111,27 +114,52 @@ fn any_suspect<T: ArrowPrimitiveType>(
     }
 }
 
+/// `a + b - c`, of integers of one type, from left to right. One function however long the chain is: what looks at an
+/// expression by recursion, and makes up names and types at each level of it, would take the cube of its length.
+///
+/// `operators` stand between the operands, so there is one operand more.
+pub(super) fn chain(operators: Vec<Checked>) -> ScalarUDF {
+    let signature = Signature::any(operators.len() + 1, Volatility::Immutable);
+    ScalarUDF::new_from_impl(CheckedChain { name: name(&operators), operators, signature })
+}
+
+/// Says all of the operators: two chains with one text have to be the same.
+fn name(operators: &[Checked]) -> String {
+    let name = match operators.first() {
+        Some(Checked::Add) => "add",
+        Some(Checked::Subtract) => "subtract",
+        Some(Checked::Multiply) => "multiply",
+        None => "nothing",
+    };
+    match operators.windows(2).all(|pair| pair[0] == pair[1]) {
+        true => name.to_owned(),
+        false => format!("calculate[{}]", operators.iter().map(|operator| operator.symbol()).collect::<String>()),
+    }
+}
+
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct CheckedBinary {
-    operator: Checked,
+struct CheckedChain {
+    name: String,
+    operators: Vec<Checked>,
     signature: Signature,
 }
 
-impl ScalarUDFImpl for CheckedBinary {
+impl ScalarUDFImpl for CheckedChain {
     fn name(&self) -> &str {
-        match self.operator {
-            Checked::Add => "add",
-            Checked::Subtract => "subtract",
-            Checked::Multiply => "multiply",
-        }
+        &self.name
     }
 
-    /// As the operator that it stands for: nodes above refer to the column by this name.
+    /// As the operators that it stands for: nodes above refer to the column by this name.
     fn schema_name(&self, args: &[Expr]) -> Result<String> {
-        match args {
-            [left, right] => Ok(format!("{} {} {}", left.schema_name(), self.operator.symbol(), right.schema_name())),
-            _ => internal_err!("{} takes two arguments", self.name()),
+        let Some((first, rest)) = args.split_first() else {
+            return internal_err!("{} takes at least two arguments", self.name());
+        };
+        let mut name = first.schema_name().to_string();
+        for (operator, operand) in self.operators.iter().zip(rest) {
+            // Writing to a text does not fail.
+            let _ = write!(name, " {} {}", operator.symbol(), operand.schema_name());
         }
+        Ok(name)
     }
 
     fn signature(&self) -> &Signature {
@@ -139,9 +167,9 @@ impl ScalarUDFImpl for CheckedBinary {
     }
 
     fn return_type(&self, types: &[DataType]) -> Result<DataType> {
-        match types {
-            [left, right] if left == right && left.is_integer() => Ok(left.clone()),
-            _ => internal_err!("{} takes two integers of one type, not {types:?}", self.name()),
+        match types.split_first() {
+            Some((first, rest)) if first.is_integer() && rest.iter().all(|other| other == first) => Ok(first.clone()),
+            _ => internal_err!("{} takes integers of one type, not {types:?}", self.name()),
         }
     }
 
@@ -156,23 +184,26 @@ impl ScalarUDFImpl for CheckedBinary {
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        let [left, right] = args.args.as_slice() else {
-            return exec_err!("{} takes two arguments", self.name());
+        let mut operands = args.args.into_iter();
+        let Some(first) = operands.next() else {
+            return exec_err!("{} takes at least two arguments", self.name());
         };
-        match (left, right) {
-            (ColumnarValue::Array(l), ColumnarValue::Array(r)) => {
-                Ok(ColumnarValue::Array(self.operator.evaluate(l, r)?))
-            }
-            (ColumnarValue::Array(l), ColumnarValue::Scalar(r)) => {
-                Ok(ColumnarValue::Array(self.operator.evaluate(l, &scalar(r)?)?))
-            }
-            (ColumnarValue::Scalar(l), ColumnarValue::Array(r)) => {
-                Ok(ColumnarValue::Array(self.operator.evaluate(&scalar(l)?, r)?))
-            }
-            (ColumnarValue::Scalar(l), ColumnarValue::Scalar(r)) => {
-                let result = self.operator.evaluate(&l.to_array()?, &r.to_array()?)?;
-                Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&result, 0)?))
-            }
+        self.operators.iter().zip(operands).try_fold(first, |left, (operator, right)| step(*operator, &left, &right))
+    }
+}
+
+fn step(operator: Checked, left: &ColumnarValue, right: &ColumnarValue) -> Result<ColumnarValue> {
+    match (left, right) {
+        (ColumnarValue::Array(l), ColumnarValue::Array(r)) => Ok(ColumnarValue::Array(operator.evaluate(l, r)?)),
+        (ColumnarValue::Array(l), ColumnarValue::Scalar(r)) => {
+            Ok(ColumnarValue::Array(operator.evaluate(l, &scalar(r)?)?))
+        }
+        (ColumnarValue::Scalar(l), ColumnarValue::Array(r)) => {
+            Ok(ColumnarValue::Array(operator.evaluate(&scalar(l)?, r)?))
+        }
+        (ColumnarValue::Scalar(l), ColumnarValue::Scalar(r)) => {
+            let result = operator.evaluate(&l.to_array()?, &r.to_array()?)?;
+            Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&result, 0)?))
         }
     }
 }

@@ -49,8 +49,16 @@ impl AnalyzerRule for RoundedCasts {
     }
 
     fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> Result<LogicalPlan> {
-        let rewrite = |node| expressions::rewrite(node, |expr, schema| Ok(self.rewrite(expr, schema)));
+        let rewrite = |node| expressions::rewrite(node, gives_integer, |expr, schema| Ok(self.rewrite(expr, schema)));
         Ok(plan.transform_up_with_subqueries(rewrite)?.data)
+    }
+}
+
+fn gives_integer(expr: &Expr) -> bool {
+    match expr {
+        Expr::Cast(cast) => cast.field.data_type().is_integer(),
+        Expr::TryCast(cast) => cast.field.data_type().is_integer(),
+        _ => false,
     }
 }
 
