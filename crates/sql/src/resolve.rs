@@ -103,6 +103,8 @@ impl<'a> Resolver<'a> {
         };
         match self.find(&at, relation).await? {
             Some(found) => self.load(&at, found, relation, place).await,
+            // To look through all names for one that is like it takes long, and the planner does not ask for this one.
+            None if relation.common => Ok(unknown(relation, place, None)),
             None => self.unknown(&at, relation, place).await,
         }
     }
@@ -116,8 +118,7 @@ impl<'a> Resolver<'a> {
                 || format!("there are {}", names.join(", ")),
                 |near| format!("did you mean `{namespace}.{near}`?"),
             );
-            let message = format!("no table is called `{}`", relation.shown());
-            return Ok(wrong(place, codes::UNKNOWN_TABLE, message, Some(hint)));
+            return Ok(unknown(relation, place, Some(hint)));
         };
         if relation.version.is_some() {
             return Ok(wrong(place, codes::VERSION, "the platform's records have no versions", None));
@@ -154,8 +155,7 @@ impl<'a> Resolver<'a> {
             })
             .collect();
         names.retain(|name| self.decide(name, None).denied.is_none());
-        let hint = nearest(relation, &names);
-        Ok(wrong(place, codes::UNKNOWN_TABLE, format!("no table is called `{}`", relation.shown()), hint))
+        Ok(unknown(relation, place, nearest(relation, &names)))
     }
 
     /// What the policies let the principal see of a table.
@@ -292,6 +292,10 @@ pub(crate) fn wrong(place: Place<'_>, code: &'static str, message: impl Into<Str
         None => Diagnostic::error(code, message),
     };
     Outcome::Wrong(Box::new(hint.into_iter().fold(diagnostic, Diagnostic::hint)))
+}
+
+fn unknown(relation: &Relation, place: Place<'_>, hint: Option<String>) -> Outcome {
+    wrong(place, codes::UNKNOWN_TABLE, format!("no table is called `{}`", relation.shown()), hint)
 }
 
 /// A ref that is not there is the statement's mistake.

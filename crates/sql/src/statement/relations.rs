@@ -1,10 +1,11 @@
 //! The tables that a statement names, each with its place and its version.
 
+use std::collections::BTreeSet;
 use std::ops::{ControlFlow, Range};
 
 use datafusion::common::TableReference;
 use datafusion::sql::sqlparser::ast::{
-    Expr, Ident, ObjectName, ObjectNamePart, Spanned, TableAlias, TableFactor, VisitMut, VisitorMut,
+    Expr, Ident, ObjectName, ObjectNamePart, Query, Spanned, TableAlias, TableFactor, VisitMut, VisitorMut,
 };
 use polder_diag::Diagnostic;
 
@@ -23,6 +24,8 @@ pub(crate) struct Relation {
     pub(crate) version: Option<At>,
     /// `FROM 'x.csv'`.
     pub(crate) file: bool,
+    /// A common table expression of the statement, perhaps of another part of it, has this name.
+    pub(crate) common: bool,
     /// `None`: the name is not written in the statement.
     pub(crate) range: Option<Range<usize>>,
 }
@@ -52,7 +55,7 @@ impl Relation {
                 ));
             }
         };
-        Ok(Self { key, namespace, name: table, version: None, file, range })
+        Ok(Self { key, namespace, name: table, version: None, file, common: false, range })
     }
 
     /// The name as a person would write it.
@@ -85,7 +88,7 @@ pub(crate) fn relations(
     versions: Vec<Version>,
     text: &Text,
 ) -> Result<Vec<Relation>, Box<Diagnostic>> {
-    let mut collector = Collector { text, versions, relations: Vec::new() };
+    let mut collector = Collector { text, versions, relations: Vec::new(), common: BTreeSet::new() };
     let flow = match kind {
         Kind::Query(query) | Kind::Describe(query) | Kind::Summarize(query) => query.visit(&mut collector),
         Kind::Explain(statement) => statement.visit(&mut collector),
@@ -95,7 +98,7 @@ pub(crate) fn relations(
 
 /// The relations of an expression's subqueries.
 pub(super) fn of_expression(expr: &mut Expr, text: &Text) -> Result<Vec<Relation>, Box<Diagnostic>> {
-    let mut collector = Collector { text, versions: Vec::new(), relations: Vec::new() };
+    let mut collector = Collector { text, versions: Vec::new(), relations: Vec::new(), common: BTreeSet::new() };
     let flow = expr.visit(&mut collector);
     collector.finish(flow)
 }
@@ -104,12 +107,17 @@ struct Collector<'a> {
     text: &'a Text,
     versions: Vec<Version>,
     relations: Vec<Relation>,
+    /// Names of common table expressions.
+    common: BTreeSet<String>,
 }
 
 impl Collector<'_> {
-    fn finish(self, flow: ControlFlow<Box<Diagnostic>>) -> Result<Vec<Relation>, Box<Diagnostic>> {
+    fn finish(mut self, flow: ControlFlow<Box<Diagnostic>>) -> Result<Vec<Relation>, Box<Diagnostic>> {
         if let ControlFlow::Break(problem) = flow {
             return Err(problem);
+        }
+        for relation in &mut self.relations {
+            relation.common = relation.namespace.is_none() && self.common.contains(&relation.name);
         }
         match self.versions.first() {
             None => Ok(self.relations),
@@ -141,6 +149,12 @@ impl Collector<'_> {
 
 impl VisitorMut for Collector<'_> {
     type Break = Box<Diagnostic>;
+
+    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<Self::Break> {
+        let named = query.with.iter().flat_map(|with| &with.cte_tables);
+        self.common.extend(named.map(|cte| normalise(&cte.alias.name)));
+        ControlFlow::Continue(())
+    }
 
     fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<Self::Break> {
         let TableFactor::Table { name, alias, args: None, version, .. } = factor else {
