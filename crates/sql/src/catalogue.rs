@@ -34,14 +34,19 @@ impl Session {
     /// # Errors
     /// None that a statement could cause.
     pub fn functions(&self) -> Result<Vec<Function>> {
-        let state = self.statement_state()?;
+        let bench = self.workbench();
+        let state = bench.common();
         let mut functions = BTreeMap::new();
         let mut add = |name: &String, kind, documentation: Option<&Documentation>| {
             functions.entry(name.clone()).or_insert_with(|| Function::new(name, kind, documentation));
         };
         state.aggregate_functions().iter().for_each(|(name, f)| add(name, "aggregate", Arc::as_ref(f).documentation()));
         state.window_functions().iter().for_each(|(name, f)| add(name, "window", Arc::as_ref(f).documentation()));
-        state.scalar_functions().iter().for_each(|(name, f)| add(name, "scalar", Arc::as_ref(f).documentation()));
+        for name in bench.scalar_names() {
+            if let Some(function) = bench.scalar(&name) {
+                add(&name, "scalar", function.documentation());
+            }
+        }
         state.table_functions().keys().for_each(|name| add(name, "table", None));
         // Operators are functions inside, under names that nobody can write.
         let callable =

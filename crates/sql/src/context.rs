@@ -9,7 +9,6 @@ use datafusion::catalog::{TableFunctionArgs, TableProvider};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::{DFSchema, Result, TableReference, plan_datafusion_err};
 use datafusion::datasource::provider_as_source;
-use datafusion::execution::SessionState;
 use datafusion::logical_expr::planner::{ContextProvider, ExprPlanner, TypePlanner};
 use datafusion::logical_expr::simplify::SimplifyContext;
 use datafusion::logical_expr::{AggregateUDF, Expr, HigherOrderUDF, LogicalPlan, ScalarUDF, TableSource, WindowUDF};
@@ -22,6 +21,7 @@ use polder_diag::Diagnostic;
 use crate::SqlError;
 use crate::statement::Relation;
 use crate::types::Types;
+use crate::workbench::Workbench;
 
 /// What became of a name.
 #[derive(Debug, Clone)]
@@ -46,13 +46,13 @@ impl Tables {
 
 /// Plans statements and expressions over resolved tables.
 pub(crate) struct Context<'a> {
-    state: &'a SessionState,
+    bench: &'a Workbench,
     tables: &'a Tables,
 }
 
 impl<'a> Context<'a> {
-    pub(crate) fn new(state: &'a SessionState, tables: &'a Tables) -> Self {
-        Self { state, tables }
+    pub(crate) fn new(bench: &'a Workbench, tables: &'a Tables) -> Self {
+        Self { bench, tables }
     }
 
     pub(crate) fn statement(&self, statement: Statement) -> Result<LogicalPlan> {
@@ -82,20 +82,22 @@ impl ContextProvider for Context<'_> {
     }
 
     fn get_table_function_source(&self, name: &str, args: Vec<Expr>) -> Result<Arc<dyn TableSource>> {
+        let state = self.bench.state();
         let function = self
-            .state
+            .bench
+            .common()
             .table_functions()
             .get(&name.to_lowercase())
             .ok_or_else(|| plan_datafusion_err!("no table function is called '{name}'"))?;
         let context = SimplifyContext::builder()
-            .with_config_options(Arc::clone(self.state.config_options()))
-            .with_query_execution_start_time(self.state.execution_props().query_execution_start_time)
+            .with_config_options(Arc::clone(state.config_options()))
+            .with_query_execution_start_time(state.execution_props().query_execution_start_time)
             .build();
         let simplifier = ExprSimplifier::new(context);
         let schema = DFSchema::empty();
         let simplified = |arg: Expr| simplifier.coerce(arg, &schema).and_then(|arg| simplifier.simplify(arg));
         let args = args.into_iter().map(simplified).collect::<Result<Vec<_>>>()?;
-        Ok(provider_as_source(function.create_table_provider_with_args(TableFunctionArgs::new(&args, self.state))?))
+        Ok(provider_as_source(function.create_table_provider_with_args(TableFunctionArgs::new(&args, state))?))
     }
 
     fn create_cte_work_table(&self, name: &str, schema: SchemaRef) -> Result<Arc<dyn TableSource>> {
@@ -103,7 +105,7 @@ impl ContextProvider for Context<'_> {
     }
 
     fn get_expr_planners(&self) -> &[Arc<dyn ExprPlanner>] {
-        self.state.expr_planners()
+        self.bench.state().expr_planners()
     }
 
     fn get_type_planner(&self) -> Option<Arc<dyn TypePlanner>> {
@@ -111,19 +113,19 @@ impl ContextProvider for Context<'_> {
     }
 
     fn get_function_meta(&self, name: &str) -> Option<Arc<ScalarUDF>> {
-        self.state.scalar_functions().get(name).cloned()
+        self.bench.scalar(name)
     }
 
     fn get_higher_order_meta(&self, name: &str) -> Option<Arc<HigherOrderUDF>> {
-        self.state.higher_order_functions().get(name).cloned()
+        self.bench.higher_order(name)
     }
 
     fn get_aggregate_meta(&self, name: &str) -> Option<Arc<AggregateUDF>> {
-        self.state.aggregate_functions().get(name).cloned()
+        self.bench.aggregate(name)
     }
 
     fn get_window_meta(&self, name: &str) -> Option<Arc<WindowUDF>> {
-        self.state.window_functions().get(name).cloned()
+        self.bench.window(name)
     }
 
     fn get_variable_type(&self, _: &[String]) -> Option<DataType> {
@@ -131,22 +133,22 @@ impl ContextProvider for Context<'_> {
     }
 
     fn options(&self) -> &ConfigOptions {
-        self.state.config_options()
+        self.bench.state().config_options()
     }
 
     fn udf_names(&self) -> Vec<String> {
-        self.state.scalar_functions().keys().cloned().collect()
+        self.bench.scalar_names()
     }
 
     fn higher_order_function_names(&self) -> Vec<String> {
-        self.state.higher_order_functions().keys().cloned().collect()
+        self.bench.common().higher_order_functions().keys().cloned().collect()
     }
 
     fn udaf_names(&self) -> Vec<String> {
-        self.state.aggregate_functions().keys().cloned().collect()
+        self.bench.common().aggregate_functions().keys().cloned().collect()
     }
 
     fn udwf_names(&self) -> Vec<String> {
-        self.state.window_functions().keys().cloned().collect()
+        self.bench.common().window_functions().keys().cloned().collect()
     }
 }

@@ -1,6 +1,6 @@
 //! What all sessions of a process share.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,9 +8,10 @@ use datafusion::execution::context::SessionConfig;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::AggregateUDF;
 use datafusion::logical_expr::registry::FunctionRegistry;
-use datafusion::optimizer::AnalyzerRule;
 use datafusion::optimizer::analyzer::resolve_grouping_function::ResolveGroupingFunction;
 use datafusion::optimizer::analyzer::type_coercion::TypeCoercion;
+use datafusion::optimizer::simplify_expressions::SimplifyExpressions;
+use datafusion::optimizer::{AnalyzerRule, Optimizer};
 use polder_catalog::{Catalog, CommitId};
 use polder_diag::Span;
 use polder_govern::{Policies, Policy, PolicyPlaces, Principal};
@@ -18,6 +19,7 @@ use polder_lake::Lake;
 
 use crate::compared::ComparedTypes;
 use crate::govern::{Governance, check_policies};
+use crate::kept::Kept;
 use crate::numbers::{CheckedNumbers, CheckedSum, RoundedCasts};
 use crate::session::Core;
 use crate::{Result, Session, SessionOptions, SqlError, functions, types};
@@ -36,8 +38,15 @@ pub struct Limits {
 pub struct Engine {
     lake: Arc<Lake>,
     governance: Governance,
-    /// What is the same in every session; each statement starts from a copy.
+    /// All functions that every session has, by name.
+    functions: SessionState,
+    /// What else is the same in every session, without the functions; each statement starts from a copy.
     state: SessionState,
+    /// The same, for plans of one thread.
+    narrow: SessionState,
+    /// Computes what is constant, and does nothing else.
+    folding: Optimizer,
+    kept: Kept,
 }
 
 impl Engine {
@@ -50,8 +59,14 @@ impl Engine {
             return Err(SqlError::statement(problem));
         }
         let policies = Policies::new(policies).map_err(SqlError::Statement)?;
-        let state = base_state(&lake)?;
-        Ok(Arc::new(Self { lake, governance: Governance::new(policies), state }))
+        let functions = base_state(&lake)?;
+        let state = without_functions(&functions);
+        let narrow = SessionStateBuilder::new_from_existing(state.clone())
+            .with_config(state.config().clone().with_target_partitions(1))
+            .build();
+        let folding = Optimizer::with_rules(vec![Arc::new(SimplifyExpressions::new())]);
+        let governance = Governance::new(policies);
+        Ok(Arc::new(Self { lake, governance, functions, state, narrow, folding, kept: Kept::new() }))
     }
 
     /// An engine for a project whose policies cannot be read: only the platform itself sees any table until they can.
@@ -93,6 +108,11 @@ impl Engine {
         self.governance.binds(principal)
     }
 
+    /// How many statements need not be planned anew when they are asked again.
+    pub fn kept_statements(&self) -> usize {
+        self.kept.len()
+    }
+
     pub(crate) fn catalog(&self) -> &Catalog {
         self.lake.catalog()
     }
@@ -101,8 +121,24 @@ impl Engine {
         &self.governance
     }
 
+    pub(crate) fn functions(&self) -> &SessionState {
+        &self.functions
+    }
+
     pub(crate) fn state(&self) -> &SessionState {
         &self.state
+    }
+
+    pub(crate) fn narrow(&self) -> &SessionState {
+        &self.narrow
+    }
+
+    pub(crate) fn folding(&self) -> &Optimizer {
+        &self.folding
+    }
+
+    pub(crate) fn kept(&self) -> &Kept {
+        &self.kept
     }
 }
 
@@ -116,6 +152,18 @@ fn analysis() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
         Arc::new(TypeCoercion::new()),
         Arc::new(CheckedNumbers::new()),
     ]
+}
+
+/// The same without functions, but for those that rules of the optimiser ask for by name.
+fn without_functions(state: &SessionState) -> SessionState {
+    let asked_for = ["first_value"].into_iter().filter_map(|name| state.aggregate_functions().get(name).cloned());
+    SessionStateBuilder::new_from_existing(state.clone())
+        .with_scalar_functions(Vec::new())
+        .with_higher_order_functions(Vec::new())
+        .with_aggregate_functions(asked_for.collect())
+        .with_window_functions(Vec::new())
+        .with_table_functions(HashMap::new())
+        .build()
 }
 
 /// A session state with Polder's numbers, times and names.

@@ -77,7 +77,7 @@ pub(crate) async fn outcome(resolver: &Resolver<'_>, path: &str, place: Place<'_
             Some(hint.to_owned()),
         ));
     };
-    match table(resolver.state, path, form).await {
+    match table(resolver.bench.state(), path, form).await {
         Ok(Some(table)) => Ok(Outcome::Table(table)),
         Ok(None) => Ok(wrong(place, codes::FILE, format!("there is no file `{path}`"), None)),
         Err(error) => {

@@ -19,22 +19,53 @@ use crate::types::{UTC, timestamp};
 /// The names of functions whose values follow from the run's time.
 pub(crate) const TIME_FUNCTIONS: [&str; 4] = ["run_time", "now", "current_date", "current_time"];
 
-/// Registers what a session fixes: `run_time()`, `now()`, `current_date`, `current_user()`.
-pub(crate) fn register(state: &mut SessionState, principal: &str, now: Timestamp) -> Result<()> {
-    let moment = ScalarValue::TimestampMicrosecond(Some(now.micros()), Some(UTC.into()));
-    let days = i32::try_from(now.micros().div_euclid(86_400_000_000)).ok();
-    let time_of_day = ScalarValue::Time64Microsecond(Some(now.micros().rem_euclid(86_400_000_000)));
-    let user = ScalarValue::Utf8(Some(principal.to_owned()));
-    for function in [
-        Constant::new("run_time", &[], moment.clone()),
-        Constant::new("now", &["current_timestamp"], moment),
-        Constant::new("current_date", &["today"], ScalarValue::Date32(days)),
-        Constant::new("current_time", &[], time_of_day),
-        Constant::new("current_user", &["session_user", "user"], user),
-    ] {
-        state.register_udf(Arc::new(ScalarUDF::new_from_impl(function)))?;
+/// What a session fixes: `run_time()`, `now()`, `current_date`, `current_user()`. Made when they are asked for: most
+/// statements call none.
+#[derive(Debug)]
+pub(crate) struct Own {
+    principal: String,
+    now: Timestamp,
+}
+
+impl Own {
+    pub(crate) const NAMES: [&str; 9] = [
+        "run_time",
+        "now",
+        "current_timestamp",
+        "current_date",
+        "today",
+        "current_time",
+        "current_user",
+        "session_user",
+        "user",
+    ];
+
+    pub(crate) fn new(principal: &str, now: Timestamp) -> Self {
+        Self { principal: principal.to_owned(), now }
     }
-    Ok(())
+
+    pub(crate) fn get(&self, name: &str) -> Option<Arc<ScalarUDF>> {
+        let micros = self.now.micros();
+        let moment = || ScalarValue::TimestampMicrosecond(Some(micros), Some(UTC.into()));
+        let function = match name {
+            "run_time" => Constant::new("run_time", &[], moment()),
+            "now" | "current_timestamp" => Constant::new("now", &["current_timestamp"], moment()),
+            "current_date" | "today" => {
+                let days = i32::try_from(micros.div_euclid(86_400_000_000)).ok();
+                Constant::new("current_date", &["today"], ScalarValue::Date32(days))
+            }
+            "current_time" => {
+                let time_of_day = ScalarValue::Time64Microsecond(Some(micros.rem_euclid(86_400_000_000)));
+                Constant::new("current_time", &[], time_of_day)
+            }
+            "current_user" | "session_user" | "user" => {
+                let user = ScalarValue::Utf8(Some(self.principal.clone()));
+                Constant::new("current_user", &["session_user", "user"], user)
+            }
+            _ => return None,
+        };
+        Some(Arc::new(ScalarUDF::new_from_impl(function)))
+    }
 }
 
 /// Registers what is the same in every session: `to_timestamp` in microseconds.

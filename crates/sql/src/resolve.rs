@@ -2,10 +2,10 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use datafusion::catalog::TableProvider;
 use datafusion::datasource::{ViewTable, provider_as_source};
-use datafusion::execution::context::SessionState;
 use datafusion::logical_expr::{LogicalPlan, LogicalPlanBuilder};
 use futures::future::BoxFuture;
 use polder_base::TableName;
@@ -19,6 +19,7 @@ use crate::govern::{self, GovernedTable};
 use crate::scanned::{Scanned, ScannedTable, scanned_tables};
 use crate::session::{Core, query_plan, search_order};
 use crate::statement::{self, At, Kind, Relation, Text};
+use crate::workbench::Workbench;
 use crate::{Result, SqlError, codes, files, system};
 
 /// In whose name tables are read.
@@ -34,12 +35,14 @@ pub(crate) enum Rights {
 #[derive(Clone)]
 pub(crate) struct Resolver<'a> {
     pub(crate) core: &'a Arc<Core>,
-    pub(crate) state: &'a SessionState,
+    pub(crate) bench: &'a Workbench,
     rights: Rights,
     at: CommitId,
     namespaces: Vec<String>,
     /// The views that are being read, from the statement down.
     above: Vec<TableName>,
+    /// Whether something was read at another commit than the session's. Of the whole statement, views and policies too.
+    elsewhen: Arc<AtomicBool>,
 }
 
 /// An entry of the catalog that a name means.
@@ -49,8 +52,16 @@ struct Found {
 }
 
 impl<'a> Resolver<'a> {
-    pub(crate) fn new(core: &'a Arc<Core>, state: &'a SessionState, rights: Rights) -> Self {
-        Self { core, state, rights, at: core.at.clone(), namespaces: core.namespaces.clone(), above: Vec::new() }
+    pub(crate) fn new(core: &'a Arc<Core>, bench: &'a Workbench, rights: Rights) -> Self {
+        Self {
+            core,
+            bench,
+            rights,
+            at: core.at.clone(),
+            namespaces: core.namespaces.clone(),
+            above: Vec::new(),
+            elsewhen: Arc::default(),
+        }
     }
 
     pub(crate) fn rights(&self) -> Rights {
@@ -60,6 +71,11 @@ impl<'a> Resolver<'a> {
     /// The same resolver with the rights of whoever wrote the view or policy.
     pub(crate) fn definer(&self) -> Self {
         Self { rights: Rights::Definer, ..self.clone() }
+    }
+
+    /// Whether all that was read is of the session's commit: then it is the same as long as that is.
+    pub(crate) fn read_one_commit(&self) -> bool {
+        !self.elsewhen.load(Ordering::Relaxed)
     }
 
     /// What each name of a statement means. Names that mean nothing become errors only when the planner asks for them:
@@ -79,6 +95,9 @@ impl<'a> Resolver<'a> {
         }
         if let Some(namespace) = relation.namespace.as_deref().filter(|namespace| system::is_namespace(namespace)) {
             return self.records(namespace, relation, place).await;
+        }
+        if matches!(relation.version, Some(At::Ref(_) | At::Time(_))) {
+            self.elsewhen.store(true, Ordering::Relaxed);
         }
         let at = match &relation.version {
             None | Some(At::Snapshot(_)) => self.at.clone(),
@@ -212,7 +231,7 @@ impl<'a> Resolver<'a> {
             schema_id: table.metadata.current_schema_id(),
             metadata_path: table.metadata_path.clone(),
         };
-        self.shown(&name, Arc::new(Scanned { table: scanned, inner: table.provider() }), decision).await
+        self.shown(&name, Arc::new(Scanned { table: scanned, inner: table.provider(), lake: table }), decision).await
     }
 
     /// What a principal sees of a table.
@@ -278,7 +297,7 @@ impl<'a> Resolver<'a> {
         let Kind::Query(query) = parsed.kind else {
             return Err(SqlError::statement(Diagnostic::error(codes::VIEW, "a view is a query")));
         };
-        let plan = query_plan(self.state, &tables, *query).and_then(crate::types::with_result_types);
+        let plan = query_plan(self.bench, &tables, *query).and_then(crate::types::with_result_types);
         plan.map_err(|error| SqlError::of_planning(error, &parsed.text))
     }
 }

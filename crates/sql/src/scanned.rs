@@ -13,6 +13,7 @@ use datafusion::datasource::source_as_provider;
 use datafusion::logical_expr::{Expr, LogicalPlan, TableProviderFilterPushDown, TableScan, TableType, Volatility};
 use datafusion::physical_plan::ExecutionPlan;
 use polder_base::TableName;
+use polder_lake::LakeTable;
 
 use crate::functions::TIME_FUNCTIONS;
 use crate::govern::GovernedTable;
@@ -34,6 +35,7 @@ pub struct ScannedTable {
 #[derive(Debug)]
 pub(crate) struct Scanned {
     pub(crate) table: ScannedTable,
+    pub(crate) lake: LakeTable,
     pub(crate) inner: Arc<dyn TableProvider>,
 }
 
@@ -94,6 +96,42 @@ pub fn scanned_tables(plan: &LogicalPlan) -> Vec<ScannedTable> {
     found.into_iter().collect()
 }
 
+/// Whether a plan reads a table that a policy hides something of.
+pub(crate) fn reads_governed(plan: &LogicalPlan) -> bool {
+    let mut governed = false;
+    let _ = plan.apply_with_subqueries(|node| {
+        governed |= matches!(node, LogicalPlan::TableScan(scan) if matches!(known(scan), Known::Governed(_)));
+        Ok(if governed { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+    });
+    governed
+}
+
+/// Whether one thread does as well as several at an optimised plan: all that it reads is little.
+pub(crate) async fn suits_one_thread(plan: &LogicalPlan) -> Result<bool> {
+    const MOST_TABLES: usize = 4;
+    let mut tables = Vec::new();
+    let mut others = false;
+    let _ = plan.apply_with_subqueries(|node| {
+        if let LogicalPlan::TableScan(scan) = node {
+            let provider = source_as_provider(&scan.source)?;
+            match provider.downcast_ref::<Scanned>() {
+                Some(scanned) => tables.push((scanned.lake.clone(), scan.filters.clone())),
+                None => others = true,
+            }
+        }
+        Ok(TreeNodeRecursion::Continue)
+    });
+    if others || tables.len() > MOST_TABLES {
+        return Ok(false);
+    }
+    for (table, filters) in tables {
+        if !table.suits_one_thread(&filters).await? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 enum Known {
     Lake(ScannedTable),
     Governed(Vec<ScannedTable>),
@@ -120,7 +158,11 @@ pub fn is_volatile(plan: &LogicalPlan) -> bool {
     let mut volatile = false;
     let _ = plan.apply_with_subqueries(|node| {
         if let LogicalPlan::TableScan(scan) = node {
-            volatile |= matches!(known(scan), Known::Other);
+            volatile |= match known(scan) {
+                Known::Lake(_) => false,
+                Known::Governed(_) => volatile_below(scan),
+                Known::Other => true,
+            };
         }
         node.apply_expressions(|expr| {
             expr.apply(|expr| {
@@ -137,6 +179,12 @@ pub fn is_volatile(plan: &LogicalPlan) -> bool {
         Ok(if volatile { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
     });
     volatile
+}
+
+/// A row filter, or a mask, may ask for the time.
+fn volatile_below(scan: &TableScan) -> bool {
+    source_as_provider(&scan.source)
+        .is_ok_and(|provider| provider.downcast_ref::<GovernedTable>().is_none_or(|table| is_volatile(table.below())))
 }
 
 /// A plan as text that is the same in every run and on every ref: no snapshots, no files, no places. Two plans with one

@@ -2,10 +2,8 @@
 
 use std::sync::Arc;
 
-use chrono::DateTime;
 use datafusion::arrow::datatypes::{DataType, Schema, SchemaRef};
 use datafusion::common::ScalarValue;
-use datafusion::execution::context::SessionState;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::common::spawn_buffered;
 use datafusion::physical_plan::{ExecutionPlan, SendableRecordBatchStream, execute_stream, execute_stream_partitioned};
@@ -19,12 +17,15 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::context::{Context, Tables};
+use crate::kept::Key;
 use crate::limit::Limited;
-use crate::prepared::{Parameters, Prepared, parameter_types};
+use crate::planned::Planned;
+use crate::prepared::{Parameters, Prepared};
 use crate::resolve::{Resolver, Rights};
-use crate::statement::{self, Kind, Parsed, Text};
+use crate::statement::{self, Kind, Parsed};
 use crate::stopping::{Wanted, stoppable};
-use crate::{Engine, Limits, Result, SqlError, describe, functions, summarize, types};
+use crate::workbench::Workbench;
+use crate::{Engine, Limits, Result, SqlError, describe, summarize};
 
 /// What a session is opened with.
 #[derive(Debug, Clone)]
@@ -99,16 +100,10 @@ impl Core {
         Self { engine, at, options, namespaces }
     }
 
-    /// A fresh state for one statement.
-    fn state(&self) -> Result<SessionState> {
-        let mut state = self.engine.state().clone();
+    /// What a statement starts from.
+    fn workbench(&self) -> Workbench {
         let now = self.options.run_time.unwrap_or_else(|| self.engine.catalog().system().now());
-        functions::register(&mut state, &self.options.principal.name, now)?;
-        let config = Arc::clone(state.config_options());
-        let props = state.execution_props_mut();
-        props.mark_start_execution(config);
-        props.query_execution_start_time = DateTime::from_timestamp_micros(now.micros());
-        Ok(state)
+        Workbench::new(&self.engine, &self.options.principal.name, now)
     }
 }
 
@@ -142,8 +137,8 @@ impl Session {
     }
 
     /// What a statement of this session starts from.
-    pub(crate) fn statement_state(&self) -> Result<SessionState> {
-        self.core.state()
+    pub(crate) fn workbench(&self) -> Workbench {
+        self.core.workbench()
     }
 
     /// Runs one statement.
@@ -195,11 +190,11 @@ impl Session {
     /// Plans a statement and begins to run it, without limits.
     pub(crate) async fn begin(&self, sql: &str, values: &[ScalarValue]) -> Result<SendableRecordBatchStream> {
         let stop = self.stop_of_statement();
-        let state = self.core.state()?;
-        let plan = self.plan_with(&state, sql, Parameters::Values(values)).await?;
-        let physical = stoppable(state.create_physical_plan(&plan).await?, &stop)?;
+        let bench = self.core.workbench();
+        let physical = self.planned(&bench, sql).await?.physical(&bench, values).await?;
+        let physical = stoppable(physical, &stop)?;
         // A task of its own: the deadline comes also while an operator works long on one batch.
-        let rows = spawn_buffered(execute_stream(physical, state.task_ctx())?, AHEAD);
+        let rows = spawn_buffered(execute_stream(physical, bench.state().task_ctx())?, AHEAD);
         Ok(Wanted::new(stop).stream(rows))
     }
 
@@ -212,7 +207,8 @@ impl Session {
     /// # Errors
     /// A statement that is wrong or denied.
     pub async fn plan(&self, sql: &str) -> Result<LogicalPlan> {
-        self.plan_with(&self.core.state()?, sql, Parameters::NONE).await
+        let bench = self.core.workbench();
+        self.resolved(&bench, sql).await?.0.settle(&bench, Parameters::NONE)
     }
 
     /// Looks at a statement before the values of its `$1`, `$2`, … are known. `types`: of the first of them, as far as
@@ -221,12 +217,8 @@ impl Session {
     /// # Errors
     /// A statement that is wrong or denied.
     pub async fn prepare(&self, sql: &str, types: &[Option<DataType>]) -> Result<Prepared> {
-        let state = self.core.state()?;
-        let Planned { text, plan, settled } = self.planned(&state, sql).await?;
-        let failed = |error| SqlError::of_planning(error, &text);
-        let parameters = parameter_types(&plan, types).map_err(failed)?;
-        let plan = settle(&state, plan, settled, Parameters::Types(types)).map_err(failed)?;
-        Ok(Prepared { parameters, schema: Arc::new(Schema::clone(plan.schema().as_arrow())) })
+        let bench = self.core.workbench();
+        self.planned(&bench, sql).await?.prepare(&bench, types)
     }
 
     /// The columns that a statement gives, as Arrow fields.
@@ -237,14 +229,14 @@ impl Session {
 
     /// Optimises a logical plan and gives the physical one.
     pub async fn physical(&self, plan: &LogicalPlan) -> Result<Arc<dyn ExecutionPlan>> {
-        Ok(self.core.state()?.create_physical_plan(plan).await?)
+        Ok(self.core.workbench().state().create_physical_plan(plan).await?)
     }
 
     /// Runs a physical plan, one stream for each of its partitions. Dropping them all ends it.
     pub fn execute(&self, plan: &Arc<dyn ExecutionPlan>) -> Result<Vec<SendableRecordBatchStream>> {
         let stop = self.stop_of_statement();
         let plan = stoppable(Arc::clone(plan), &stop)?;
-        let streams = execute_stream_partitioned(plan, self.core.state()?.task_ctx())?;
+        let streams = execute_stream_partitioned(plan, self.core.workbench().state().task_ctx())?;
         let wanted = Wanted::new(stop);
         // Tasks of their own: whoever reads can be stopped also while an operator works long on one batch.
         Ok(streams.into_iter().map(|rows| wanted.stream(spawn_buffered(rows, AHEAD))).collect())
@@ -266,66 +258,45 @@ impl Session {
         self.core.engine.state().config()
     }
 
-    async fn plan_with(&self, state: &SessionState, sql: &str, parameters: Parameters<'_>) -> Result<LogicalPlan> {
-        let Planned { text, plan, settled } = self.planned(state, sql).await?;
-        settle(state, plan, settled, parameters).map_err(|error| SqlError::of_planning(error, &text))
+    /// A statement with its names resolved: as it was planned before, if it was and that still holds.
+    async fn planned(&self, bench: &Workbench, sql: &str) -> Result<Arc<Planned>> {
+        let kept = self.core.engine.kept();
+        let key = Key::of(&self.core, sql);
+        if let Some(planned) = key.as_ref().and_then(|key| kept.get(key)) {
+            return Ok(planned);
+        }
+        let (planned, same_names) = self.resolved(bench, sql).await?;
+        let Some(key) = key.filter(|_| same_names && planned.lasts()) else { return Ok(Arc::new(planned)) };
+        let planned = Arc::new(planned.to_keep());
+        kept.put(&key, &planned);
+        Ok(planned)
     }
 
-    /// Plans a statement as far as its names go.
-    async fn planned(&self, state: &SessionState, sql: &str) -> Result<Planned> {
+    /// Plans a statement as far as its names go. `true`: they mean the same as long as the commit is the same.
+    async fn resolved(&self, bench: &Workbench, sql: &str) -> Result<(Planned, bool)> {
         let parsed = statement::parse(sql)?;
         let rights = if self.core.options.principal.system { Rights::Definer } else { Rights::Principal };
-        let resolver = Resolver::new(&self.core, state, rights);
+        let resolver = Resolver::new(&self.core, bench, rights);
         let tables = resolver.tables(&parsed.relations, Some(&parsed.text)).await?;
         let Parsed { text, kind, .. } = parsed;
         let (planned, settled) = match kind {
-            Kind::Query(query) => (query_plan(state, &tables, *query), false),
-            Kind::Explain(explain) => (Context::new(state, &tables).statement(*explain), true),
+            Kind::Query(query) => (query_plan(bench, &tables, *query), false),
+            Kind::Explain(explain) => (Context::new(bench, &tables).statement(*explain), true),
             Kind::Describe(query) => {
-                (query_plan(state, &tables, *query).and_then(|plan| describe::plan(plan.schema())), true)
+                (query_plan(bench, &tables, *query).and_then(|plan| describe::plan(plan.schema())), true)
             }
             Kind::Summarize(query) => {
-                (query_plan(state, &tables, *query).and_then(|plan| summarize::plan(state, plan)), true)
+                (query_plan(bench, &tables, *query).and_then(|plan| summarize::plan(bench, plan)), true)
             }
         };
         match planned {
-            Ok(plan) => Ok(Planned { text, plan, settled }),
+            Ok(plan) => Ok((Planned::new(text, plan, settled), resolver.read_one_commit())),
             Err(error) => Err(SqlError::of_planning(error, &text)),
         }
     }
 }
 
-/// A statement whose names are resolved.
-struct Planned {
-    text: Text,
-    plan: LogicalPlan,
-    /// What it gives are not the rows of a query as it was written: it takes no parameters, and its types are settled.
-    settled: bool,
-}
-
-/// Settles what is open in a plan: parameters, types.
-fn settle(
-    state: &SessionState,
-    plan: LogicalPlan,
-    settled: bool,
-    parameters: Parameters<'_>,
-) -> datafusion::common::Result<LogicalPlan> {
-    let plan = match settled {
-        true => Parameters::NONE.fill(plan)?,
-        false => types::with_result_types(parameters.fill(plan)?)?,
-    };
-    match plan {
-        // The optimiser shows the analysis of the plan inside.
-        LogicalPlan::Explain(_) | LogicalPlan::Analyze(_) => Ok(plan),
-        plan => state.analyzer().execute_and_check(plan, state.config_options(), |_, _| {}),
-    }
-}
-
 /// Plans a query over resolved tables.
-pub(crate) fn query_plan(
-    state: &SessionState,
-    tables: &Tables,
-    query: Query,
-) -> datafusion::common::Result<LogicalPlan> {
-    Context::new(state, tables).statement(Statement::Query(Box::new(query)))
+pub(crate) fn query_plan(bench: &Workbench, tables: &Tables, query: Query) -> datafusion::common::Result<LogicalPlan> {
+    Context::new(bench, tables).statement(Statement::Query(Box::new(query)))
 }

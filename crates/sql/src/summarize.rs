@@ -5,7 +5,6 @@ use std::sync::Arc;
 use datafusion::arrow::datatypes::{DataType, Field};
 use datafusion::common::Result;
 use datafusion::datasource::ViewTable;
-use datafusion::execution::context::SessionState;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::sql::sqlparser::ast::Statement;
 use polder_base::{quote_name, quote_text};
@@ -13,9 +12,10 @@ use polder_lake::sql_type_name_of_arrow;
 
 use crate::context::{Context, Outcome, Tables};
 use crate::statement;
+use crate::workbench::Workbench;
 
 /// One row of aggregates over all columns, turned into a row for each column.
-pub(crate) fn plan(state: &SessionState, query: LogicalPlan) -> Result<LogicalPlan> {
+pub(crate) fn plan(bench: &Workbench, query: LogicalPlan) -> Result<LogicalPlan> {
     let about: Vec<String> = query.schema().fields().iter().map(|field| about_column(field)).collect();
     let sql = format!(
         "SELECT r['column'] AS column_name, r['type'] AS data_type, r['rows'] AS \"rows\", r['nulls'] AS nulls, \
@@ -30,7 +30,7 @@ pub(crate) fn plan(state: &SessionState, query: LogicalPlan) -> Result<LogicalPl
         tables.insert(relation, Outcome::Table(Arc::new(ViewTable::new(query.clone(), None))));
     }
     match parsed.kind {
-        statement::Kind::Query(query) => Context::new(state, &tables).statement(Statement::Query(query)),
+        statement::Kind::Query(query) => Context::new(bench, &tables).statement(Statement::Query(query)),
         _ => datafusion::common::internal_err!("a summary is a query"),
     }
 }

@@ -49,8 +49,7 @@ pub(crate) async fn apply(
         });
     }
     let settled = builder.project(shown).and_then(|builder| builder.alias(name.name.as_str())?.build());
-    let state = resolver.state;
-    let settled = settled.and_then(|plan| state.analyzer().execute_and_check(plan, state.config_options(), |_, _| {}));
+    let settled = settled.and_then(|plan| resolver.bench.analyse(plan));
     let place = decision.filters.first().map(|filter| &filter.span).or_else(|| decision.any_mask_span());
     settled.map_err(|error| misfit(name, "filter, or a mask,", place, error.into()))
 }
@@ -95,7 +94,7 @@ fn at(diagnostic: Diagnostic, place: Option<&Span>) -> Diagnostic {
 async fn expression(resolver: &Resolver<'_>, sql: &str, schema: &DFSchema) -> Result<Expr> {
     let (text, expr, relations) = parse_expression(sql)?;
     let tables = Box::pin(resolver.definer().tables(&relations, Some(&text))).await?;
-    let planned = Context::new(resolver.state, &tables).expression(expr, schema);
+    let planned = Context::new(resolver.bench, &tables).expression(expr, schema);
     let expr = planned.map_err(|error| SqlError::of_planning(error, &text))?;
     let of_many = |expr: &Expr| Ok(matches!(expr, Expr::AggregateFunction(_) | Expr::WindowFunction(_)));
     if expr.exists(of_many)? {
@@ -130,7 +129,7 @@ async fn masked(resolver: &Resolver<'_>, mask: &Mask, column: Expr, field: &Fiel
 }
 
 fn call(resolver: &Resolver<'_>, name: &str, args: Vec<Expr>) -> Result<Expr> {
-    match resolver.state.scalar_functions().get(name) {
+    match resolver.bench.scalar(name) {
         Some(function) => Ok(function.call(args)),
         None => Err(SqlError::Denied(format!("a mask needs the function {name}, which is not there"))),
     }

@@ -42,6 +42,11 @@ impl Governance {
         self.policies.decide(principal, std::iter::once(name).chain(former))
     }
 
+    /// Up to which commit of `main` tables have been bound. `None`: not yet, or there are no policies.
+    pub(crate) fn bound_at(&self) -> Option<CommitId> {
+        self.bound.read().seen.clone()
+    }
+
     /// Whether any policy, of whatever table, is for a principal.
     pub(crate) fn binds(&self, principal: &Principal) -> bool {
         self.policies.bind(principal)

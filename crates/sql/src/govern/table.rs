@@ -39,6 +39,11 @@ impl GovernedTable {
         &self.tables
     }
 
+    /// What runs below: masks over the row filter over the table.
+    pub(crate) fn below(&self) -> &LogicalPlan {
+        &self.plan
+    }
+
     fn plan(&self, projection: Option<&Vec<usize>>, filters: &[Expr], limit: Option<usize>) -> Result<LogicalPlan> {
         let mut builder = LogicalPlanBuilder::from(self.plan.clone());
         for filter in filters {
