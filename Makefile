@@ -3,7 +3,7 @@
 PYTHON ?= python3
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench bench-serving generated
+.PHONY: help demo test check bench bench-serving bench-planning generated
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -24,6 +24,9 @@ bench: ## Measure Polder beside its peers
 
 bench-serving: ## Measure a served project beside PostgreSQL and DuckDB
 	@$$(sh tools/setup.sh --python) bench/serving.py
+
+bench-planning: ## Measure planning a project of 1,000 models beside dbt-core and SQLMesh
+	@$(PYTHON) bench/planning.py
 
 generated: ## Write the generated files anew: docs/cli.md and docs/schemas/
 	@$(PYTHON) tools/check.py --write

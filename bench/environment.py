@@ -18,6 +18,7 @@ PEERS = {
     "DuckDB's PostgreSQL reader": ["duckdb", "duckdb-extension-postgres-scanner"],
     "dlt": ["dlt", "connectorx", "psycopg2-binary", "duckdb"],
     "dbt with DuckDB": ["dbt-core", "dbt-duckdb", "duckdb"],
+    "SQLMesh": ["sqlmesh", "duckdb"],
 }
 
 # One line of JSON: the version of each package, or null.

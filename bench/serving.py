@@ -17,6 +17,7 @@ import sys
 import tempfile
 import threading
 import time
+import urllib.request
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(HERE)
@@ -42,17 +43,21 @@ def percentile(values, part):
 
 
 class Served:
-    """`polder up` on a project."""
+    """`polder up` on a project. `seconds`: from its start until `/healthz` has answered."""
 
     def __init__(self, polder, project):
         since = time.monotonic()
         self.process = subprocess.Popen([polder, "up"], cwd=project, stdout=subprocess.PIPE, text=True)
-        self.port = None
+        self.port, address = None, None
         for line in self.process.stdout:
             found = re.search(r"psql .*-p (\d+)", line)
             self.port = int(found.group(1)) if found else self.port
+            found = re.search(r"http://[\d.]+:\d+", line)
+            address = found.group() if found else address
             if line.startswith("ready in"):
                 break
+        with urllib.request.urlopen(f"{address}/healthz", timeout=30) as answer:
+            answer.read()
         self.seconds = time.monotonic() - since
 
     def memory_mb(self):
@@ -161,6 +166,8 @@ def same_answers(served, server, parquet):
 
 def serving(polder, folder, rows, seconds):
     parquet = project(polder, folder, rows)
+    # Not in the project: what changes there is read again, and all that was planned is planned anew.
+    notes = tempfile.mkdtemp(prefix="notes-", dir=os.path.dirname(folder))
     server = pg.Server(os.path.join(folder, "pg"))
     server.start()
     served = Served(polder, folder)
@@ -174,8 +181,8 @@ def serving(polder, folder, rows, seconds):
         for name, statement in STATEMENTS.items():
             for clients in CLIENTS:
                 found = {
-                    "Polder": pgbench(ours, statement, clients, seconds, rows, folder),
-                    "PostgreSQL": pgbench(postgres, statement, clients, seconds, rows, folder),
+                    "Polder": pgbench(ours, statement, clients, seconds, rows, notes),
+                    "PostgreSQL": pgbench(postgres, statement, clients, seconds, rows, notes),
                     "DuckDB, no server": duckdb_asks(parquet, statement, clients, seconds, rows),
                 }
                 for who, (rate, latencies) in found.items():
