@@ -28,8 +28,10 @@ pub(crate) struct Planned {
     /// What it gives are not the rows of a query as it was written: it takes no parameters, and its types are settled.
     settled: bool,
     /// How it goes on, by the types of its values. `None`: it is planned once.
-    forms: Option<Mutex<Vec<(Vec<DataType>, Arc<Form>)>>>,
+    forms: Option<Mutex<Forms>>,
 }
+
+type Forms = Vec<(Vec<DataType>, Arc<Form>)>;
 
 /// How far a statement can be planned before its values are known.
 #[derive(Debug)]
