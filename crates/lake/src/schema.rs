@@ -1,8 +1,10 @@
 //! Arrow schemas and Iceberg schemas.
 //!
-//! Arrow fields carry `PARQUET:field_id` and, where the column has one, `comment` in their metadata. Strings and bytes
-//! at the top level are views (`Utf8View`, `BinaryView`): DataFusion compares and groups those fastest, and the Parquet
-//! reader makes them without a copy. Inside lists, maps and structs they are plain.
+//! Arrow fields of files carry `PARQUET:field_id` and, where the column has one, `comment` in their metadata. What scans
+//! give has no field ids: DataFusion compares the metadata inside of nested types, and what it makes of a list (a
+//! literal, a maximum, the other side of a union) has none. Strings and bytes at the top level are views (`Utf8View`,
+//! `BinaryView`): DataFusion compares and groups those fastest, and the Parquet reader makes them without a copy. Inside
+//! lists, maps and structs they are plain.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -26,10 +28,29 @@ const UUID_BYTES: i32 = 16;
 /// The greatest precision of a decimal, in Iceberg as in Arrow's 128 bits.
 pub(crate) const MAX_PRECISION: u32 = 38;
 
-/// The Arrow schema that scans of an Iceberg schema give.
+/// The Arrow schema of the files of an Iceberg schema: with field ids.
 pub fn to_arrow(schema: &Schema) -> Result<SchemaRef> {
     let fields = schema.as_struct().fields().iter().map(|f| arrow_field(f, Depth::Top)).collect::<Result<Vec<_>>>()?;
     Ok(Arc::new(ArrowSchema::new(fields)))
+}
+
+/// The Arrow schema that scans of an Iceberg schema give: as [`to_arrow`], without field ids.
+pub(crate) fn scan_schema(schema: &Schema) -> Result<SchemaRef> {
+    let identified = to_arrow(schema)?;
+    Ok(Arc::new(ArrowSchema::new(identified.fields().iter().map(without_ids).collect::<Fields>())))
+}
+
+/// A field without field ids, at any depth.
+fn without_ids(field: &FieldRef) -> FieldRef {
+    let data_type = match field.data_type() {
+        DataType::List(element) => DataType::List(without_ids(element)),
+        DataType::Map(entries, sorted) => DataType::Map(without_ids(entries), *sorted),
+        DataType::Struct(fields) => DataType::Struct(fields.iter().map(without_ids).collect()),
+        other => other.clone(),
+    };
+    let mut metadata = field.metadata().clone();
+    metadata.remove(PARQUET_FIELD_ID_META_KEY);
+    Arc::new(field.as_ref().clone().with_data_type(data_type).with_metadata(metadata))
 }
 
 /// An Iceberg schema with fresh field ids, in order, from 1: first the columns, then what is inside them.

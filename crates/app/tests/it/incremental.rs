@@ -137,3 +137,35 @@ async fn a_rollback_of_one_table_takes_its_quarantine_back() {
     project.publish().await;
     assert_eq!(row(&project.open().await, "main", count).await, "5|1");
 }
+
+/// Lists, structs and maps in tables, and through models that are built in full and added to.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nested_values_go_through_models() {
+    let nested = "select order_id, customer, [order_id, order_id + 1] as l, {'a': customer, 'b': [amount]} as s, \
+        map {'k': [order_id]} as m, [{'q': customer}] as n from bronze.orders\n";
+    let latest = "{{ config(materialized='incremental', unique_key='customer') }}\n\
+        select customer, max(l) as l, max(s) as s, any_value(n) as n, first_value(m order by order_id desc) as m \
+        from silver.nested group by customer\n";
+    let both = "select l, n from silver.nested union all select [0], [{'q': 'none'}] union all \
+        select coalesce(b.l, [9]), b.n from gold.latest a cross join gold.latest b where a.customer = 'c1'\n";
+    let project = Project::new(&[
+        ORDERS_SOURCE,
+        ("models/silver/nested.sql", nested),
+        ("models/gold/latest.sql", latest),
+        ("models/gold/both.sql", both),
+        ("data/orders/a.csv", &orders(1..=2)),
+    ]);
+    project.publish().await;
+    project.write("data/orders/b.csv", &orders(3..=4));
+    project.publish().await;
+    let app = project.open().await;
+    assert_eq!(
+        rows(&app, "main", "select * from gold.latest order by customer").await,
+        [
+            "c0|[3, 4]|{a: c0, b: [30.50]}|[{q: c0}]|{k: [3]}",
+            "c1|[4, 5]|{a: c1, b: [40.50]}|[{q: c1}]|{k: [4]}",
+            "c2|[2, 3]|{a: c2, b: [20.50]}|[{q: c2}]|{k: [2]}",
+        ]
+    );
+    assert_eq!(row(&app, "main", "select count(*), max(l) from gold.both").await, "8|[4, 5]");
+}

@@ -16,13 +16,23 @@ use datafusion::physical_plan::PhysicalExpr;
 use polder_table::spec::Schema;
 
 use crate::cast::{MatchBy, cast_column, position};
-use crate::schema::field_id;
+use crate::schema::{field_id, to_arrow};
 use crate::value::default_to_scalar;
 
 /// Makes adapters for the files of a table with this schema.
 #[derive(Debug)]
 pub(crate) struct FieldIdAdapterFactory {
-    pub(crate) schema: Arc<Schema>,
+    schema: Arc<Schema>,
+    /// The same with field ids, by which the columns of a file are found.
+    identified: SchemaRef,
+}
+
+impl FieldIdAdapterFactory {
+    /// # Errors
+    /// A type that there is none for in Arrow.
+    pub(crate) fn new(schema: &Arc<Schema>) -> Result<Self> {
+        Ok(Self { schema: Arc::clone(schema), identified: to_arrow(schema)? })
+    }
 }
 
 impl PhysicalExprAdapterFactory for FieldIdAdapterFactory {
@@ -33,6 +43,7 @@ impl PhysicalExprAdapterFactory for FieldIdAdapterFactory {
     ) -> Result<Arc<dyn PhysicalExprAdapter>> {
         Ok(Arc::new(FieldIdAdapter {
             schema: Arc::clone(&self.schema),
+            identified: Arc::clone(&self.identified),
             table: logical_file_schema,
             file: physical_file_schema,
         }))
@@ -42,6 +53,8 @@ impl PhysicalExprAdapterFactory for FieldIdAdapterFactory {
 #[derive(Debug)]
 struct FieldIdAdapter {
     schema: Arc<Schema>,
+    identified: SchemaRef,
+    /// What the scan gives.
     table: SchemaRef,
     file: SchemaRef,
 }
@@ -64,8 +77,9 @@ impl PhysicalExprAdapter for FieldIdAdapter {
 impl FieldIdAdapter {
     fn column(&self, column: &Column) -> Result<Arc<dyn PhysicalExpr>> {
         let wanted = self.table.field_with_name(column.name())?;
-        let Some(index) = position(self.file.fields(), wanted, MatchBy::FieldId) else {
-            return self.missing(wanted);
+        let identified = self.identified.field_with_name(column.name())?;
+        let Some(index) = position(self.file.fields(), identified, MatchBy::FieldId) else {
+            return self.missing(wanted, identified);
         };
         let found = self.file.field(index);
         let in_file: Arc<dyn PhysicalExpr> = Arc::new(Column::new(found.name(), index));
@@ -73,14 +87,15 @@ impl FieldIdAdapter {
             return Ok(in_file);
         }
         if wanted.data_type().is_nested() || found.data_type().is_nested() {
-            return Ok(Arc::new(FieldIdCast { input: in_file, target: Arc::new(wanted.clone()) }));
+            let (identified, target) = (Arc::new(identified.clone()), Arc::new(wanted.clone()));
+            return Ok(Arc::new(FieldIdCast { input: in_file, identified, target }));
         }
         Ok(Arc::new(CastExpr::new_with_target_field(in_file, Arc::new(wanted.clone()), None)))
     }
 
     /// A column that the file is too old to have.
-    fn missing(&self, wanted: &Field) -> Result<Arc<dyn PhysicalExpr>> {
-        let field = field_id(wanted).and_then(|id| self.schema.field_by_id(id));
+    fn missing(&self, wanted: &Field, identified: &Field) -> Result<Arc<dyn PhysicalExpr>> {
+        let field = field_id(identified).and_then(|id| self.schema.field_by_id(id));
         let default = field.and_then(|f| default_to_scalar(f.initial_default.as_ref()?, &f.field_type));
         match default {
             Some(value) => Ok(lit(value)),
@@ -94,18 +109,21 @@ impl FieldIdAdapter {
 #[derive(Debug, Eq)]
 struct FieldIdCast {
     input: Arc<dyn PhysicalExpr>,
+    /// The target with field ids.
+    identified: FieldRef,
     target: FieldRef,
 }
 
 impl PartialEq for FieldIdCast {
     fn eq(&self, other: &Self) -> bool {
-        self.input.eq(&other.input) && self.target == other.target
+        self.input.eq(&other.input) && self.identified == other.identified && self.target == other.target
     }
 }
 
 impl Hash for FieldIdCast {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.input.hash(state);
+        self.identified.hash(state);
         self.target.hash(state);
     }
 }
@@ -131,7 +149,10 @@ impl PhysicalExpr for FieldIdCast {
 
     fn evaluate(&self, batch: &RecordBatch) -> Result<ColumnarValue> {
         let array = self.input.evaluate(batch)?.into_array(batch.num_rows())?;
-        Ok(ColumnarValue::Array(cast_column(&array, self.target.data_type(), self.target.name(), MatchBy::FieldId)?))
+        let (name, identified) = (self.target.name(), self.identified.data_type());
+        let array = cast_column(&array, identified, name, MatchBy::FieldId)?;
+        // The same fields without their ids: values are not touched.
+        Ok(ColumnarValue::Array(cast_column(&array, self.target.data_type(), name, MatchBy::Name)?))
     }
 
     fn children(&self) -> Vec<&Arc<dyn PhysicalExpr>> {
@@ -140,7 +161,10 @@ impl PhysicalExpr for FieldIdCast {
 
     fn with_new_children(self: Arc<Self>, children: Vec<Arc<dyn PhysicalExpr>>) -> Result<Arc<dyn PhysicalExpr>> {
         match <[_; 1]>::try_from(children) {
-            Ok([input]) => Ok(Arc::new(Self { input, target: Arc::clone(&self.target) })),
+            Ok([input]) => {
+                let (identified, target) = (Arc::clone(&self.identified), Arc::clone(&self.target));
+                Ok(Arc::new(Self { input, identified, target }))
+            }
             Err(children) => exec_err!("a cast has one input, not {}", children.len()),
         }
     }

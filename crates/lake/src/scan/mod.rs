@@ -35,7 +35,7 @@ use self::plan::TableFiles;
 use self::prune::prune;
 use self::source::{LakeScan, LakeSource};
 use crate::evolve::evolve_after;
-use crate::schema::{FieldIds, build_schema, fresh_field, to_arrow};
+use crate::schema::{FieldIds, build_schema, fresh_field, scan_schema};
 use crate::warehouse::warehouse_url;
 use crate::{Evolution, Lake, LakeError, Result, SchemaChange, WriteTarget};
 
@@ -47,6 +47,7 @@ pub struct LakeTable {
     pub metadata: TableMetadataRef,
     /// `None`: the table has no rows yet.
     pub snapshot_id: Option<i64>,
+    /// What scans give.
     pub schema: SchemaRef,
     iceberg: Arc<Schema>,
     lake: Arc<Lake>,
@@ -61,14 +62,14 @@ impl LakeTable {
         snapshot_id: Option<i64>,
     ) -> Result<Self> {
         let iceberg = Arc::clone(metadata.current_schema());
-        let schema = to_arrow(&iceberg)?;
+        let schema = scan_schema(&iceberg)?;
         Ok(Self { metadata_path, metadata, snapshot_id, schema, iceberg, lake: Arc::clone(lake) })
     }
 
     /// A table without a snapshot that has the columns of a target: to read files that were just written there.
     pub(crate) fn of_target(lake: &Arc<Lake>, target: &WriteTarget) -> Result<Self> {
         let iceberg = Arc::clone(&target.schema);
-        let schema = to_arrow(&iceberg)?;
+        let schema = scan_schema(&iceberg)?;
         let location = lake.catalog().tables().warehouse().location(&target.folder);
         // Of it only partition specs are looked up, and files that were just written know all bounds without them.
         let metadata = TableMetadataBuilder::new(
@@ -91,7 +92,7 @@ impl LakeTable {
             return Ok(None);
         }
         let iceberg = self.lake.catalog().tables().schema(&self.metadata, Some(snapshot_id))?;
-        let schema = to_arrow(&iceberg)?;
+        let schema = scan_schema(&iceberg)?;
         Ok(Some(Self { snapshot_id: Some(snapshot_id), schema, iceberg, ..self.clone() }))
     }
 

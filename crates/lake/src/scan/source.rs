@@ -99,7 +99,7 @@ impl FileSource for LakeSource {
         };
         let parquet = self.parquet.clone().with_parquet_file_reader_factory(readers);
         let mut config = base_config.clone();
-        config.expr_adapter_factory = Some(Arc::new(FieldIdAdapterFactory { schema: Arc::clone(&self.scan.schema) }));
+        config.expr_adapter_factory = Some(Arc::new(FieldIdAdapterFactory::new(&self.scan.schema)?));
         parquet.create_morselizer(object_store, &config, partition)
     }
 

@@ -203,3 +203,38 @@ async fn empty_batches_and_empty_tables() {
     world.append(vec![batch.slice(0, 0), batch.slice(0, 1), batch.slice(1, 0)]).await;
     assert_eq!(world.rows("select count(*), max(int) from t").await, [format!("1|{}", i32::MIN)]);
 }
+
+/// Field ids inside of nested types would be a type of their own to every operator that makes such values itself.
+#[tokio::test(flavor = "multi_thread")]
+async fn nested_columns_go_through_all_operators() {
+    let world = world().await;
+    let rows = every_type().project(&[1, 16, 17, 18]).unwrap();
+    world.create(&rows.schema(), &[]).await;
+    world.append(vec![rows.clone()]).await;
+    for (sql, expected) in [
+        ("select max(list), min(\"struct\") from t", &["[1, ]|{x: 1, y: }"][..]),
+        (
+            "select any_value(list), any_value(\"map\"), any_value(\"struct\") from t where int > 0",
+            &["[]|{}|{x: , y: b}"],
+        ),
+        ("select first_value(list order by int) from t", &["[1, ]"]),
+        ("select lag(list) over (order by int) from t where int is not null order by int", &["NULL", "[1, ]"]),
+        ("select list from t where int < 0 union all select [7]", &["[1, ]", "[7]"]),
+        (
+            "select distinct \"struct\" from t where int < 0 union select \"struct\" from t where int < 0",
+            &["{x: 1, y: }"],
+        ),
+        ("select a.list, b.\"map\" from t a cross join t b where a.int < 0 and b.int < 0", &["[1, ]|{a: 1, b: }"]),
+        ("select a.\"struct\" from t a join t b on a.list = b.list where a.int < 0", &["{x: 1, y: }"]),
+        (
+            "select case when int < 0 then list else [5] end from t where int is not null order by int",
+            &["[1, ]", "[5]"],
+        ),
+        ("select array_agg(\"struct\") from t where int < 0", &["[{x: 1, y: }]"]),
+        ("select coalesce(list, [3]) from t where int is null", &["[3]"]),
+        ("select list, count(*) from t where int < 0 group by list", &["[1, ]|1"]),
+        ("select \"struct\"['x'], list[1] from t where int < 0", &["1|1"]),
+    ] {
+        assert_eq!(world.rows(sql).await, expected, "{sql}");
+    }
+}
