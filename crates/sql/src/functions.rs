@@ -14,6 +14,7 @@ use datafusion::logical_expr::{
 use datafusion::scalar::ScalarValue;
 use polder_base::Timestamp;
 
+use crate::local_time::LocalTime;
 use crate::types::{UTC, timestamp};
 
 /// The names of functions whose values follow from the run's time.
@@ -68,11 +69,12 @@ impl Own {
     }
 }
 
-/// Registers what is the same in every session: `to_timestamp` in microseconds.
+/// Registers what is the same in every session: `to_timestamp` in microseconds, `AT TIME ZONE`.
 pub(crate) fn register_common(state: &mut SessionState) -> Result<()> {
     let config = Arc::clone(state.config_options());
     let inner = datetime::to_timestamp(&config);
     state.register_udf(Arc::new(ScalarUDF::new_from_impl(Microseconds { inner })))?;
+    state.register_udf(Arc::new(ScalarUDF::new_from_impl(LocalTime::default())))?;
     Ok(())
 }
 

@@ -16,6 +16,7 @@ mod functions;
 mod govern;
 mod kept;
 mod limit;
+mod local_time;
 mod message;
 mod numbers;
 mod planned;

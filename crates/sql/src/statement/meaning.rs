@@ -3,14 +3,16 @@
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    CastKind, DataType, ExactNumberInfo, Expr, Select, SelectFlavor, SelectItem, UnaryOperator, Value, VisitMut,
-    VisitorMut, WildcardAdditionalOptions,
+    CastKind, DataType, ExactNumberInfo, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList,
+    FunctionArguments, Ident, ObjectName, Select, SelectFlavor, SelectItem, UnaryOperator, Value, VisitMut, VisitorMut,
+    WildcardAdditionalOptions,
 };
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 use polder_diag::Diagnostic;
 
 use super::text::Text;
 use crate::codes;
+use crate::local_time::TIMEZONE;
 
 /// Digits that a decimal has room for.
 const MOST_DIGITS: u64 = 38;
@@ -71,6 +73,12 @@ impl VisitorMut for Meaning {
     }
 
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        if let Expr::AtTimeZone { timestamp, time_zone } = expr {
+            let (time, zone) =
+                (std::mem::replace(timestamp.as_mut(), null()), std::mem::replace(time_zone.as_mut(), null()));
+            *expr = call(TIMEZONE, [zone, time]);
+            return ControlFlow::Continue(());
+        }
         let meant = match &*expr {
             Expr::UnaryOp { op: UnaryOperator::Minus, expr } => number(expr).and_then(below_zero),
             expr => number(expr).and_then(above_zero),
@@ -80,6 +88,25 @@ impl VisitorMut for Meaning {
         }
         ControlFlow::Continue(())
     }
+}
+
+fn null() -> Expr {
+    Expr::Value(Value::Null.into())
+}
+
+fn call(function: &str, arguments: [Expr; 2]) -> Expr {
+    let args = arguments.into_iter().map(|expr| FunctionArg::Unnamed(FunctionArgExpr::Expr(expr))).collect();
+    let list = FunctionArgumentList { duplicate_treatment: None, args, clauses: Vec::new() };
+    Expr::Function(Function {
+        name: ObjectName::from(vec![Ident::new(function)]),
+        uses_odbc_syntax: false,
+        parameters: FunctionArguments::None,
+        args: FunctionArguments::List(list),
+        filter: None,
+        null_treatment: None,
+        over: None,
+        within_group: Vec::new(),
+    })
 }
 
 fn number(expr: &Expr) -> Option<&str> {
