@@ -20,7 +20,7 @@ use polder_lake::Lake;
 use crate::compared::ComparedTypes;
 use crate::govern::{Governance, check_policies};
 use crate::kept::Kept;
-use crate::numbers::{CheckedNumbers, CheckedSum, RoundedCasts};
+use crate::numbers::{CheckedNumbers, CheckedSum, DivisionPlanner, ExactMedian, RoundedAvg, WrittenCasts};
 use crate::session::Core;
 use crate::{Result, Session, SessionOptions, SqlError, functions, types};
 
@@ -142,13 +142,13 @@ impl Engine {
     }
 }
 
-/// DataFusion's own analysis between ours: written casts are made to round and types that meet are made equal before the
+/// DataFusion's own analysis between ours: types that meet are made equal and written casts are made to round before the
 /// rest is settled, numbers are checked after.
 fn analysis() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
     vec![
         Arc::new(ResolveGroupingFunction::new()),
-        Arc::new(RoundedCasts::new()),
         Arc::new(ComparedTypes),
+        Arc::new(WrittenCasts::new()),
         Arc::new(TypeCoercion::new()),
         Arc::new(CheckedNumbers::new()),
     ]
@@ -183,5 +183,8 @@ fn base_state(lake: &Lake) -> Result<SessionState> {
         .build();
     functions::register_common(&mut state)?;
     state.register_udaf(Arc::new(AggregateUDF::new_from_impl(CheckedSum::default())))?;
+    state.register_udaf(Arc::new(AggregateUDF::new_from_impl(RoundedAvg::default())))?;
+    state.register_udaf(Arc::new(AggregateUDF::new_from_impl(ExactMedian::default())))?;
+    state.register_expr_planner(Arc::new(DivisionPlanner::new()))?;
     Ok(state)
 }

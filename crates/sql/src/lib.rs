@@ -23,6 +23,7 @@ mod planned;
 mod prepared;
 mod resolve;
 mod scanned;
+mod seconds;
 mod session;
 mod statement;
 mod stopping;

@@ -6,11 +6,18 @@
 //! the expression (folding, pushdown, execution) is checked; `sum` is registered anew.
 
 mod arithmetic;
+mod average;
 mod casts;
+mod division;
+mod median;
+mod quotient;
 mod rule;
 mod sum;
 mod unary;
 
-pub(crate) use casts::RoundedCasts;
+pub(crate) use average::RoundedAvg;
+pub(crate) use casts::WrittenCasts;
+pub(crate) use division::DivisionPlanner;
+pub(crate) use median::ExactMedian;
 pub(crate) use rule::CheckedNumbers;
 pub(crate) use sum::CheckedSum;

@@ -10,6 +10,8 @@ use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, LogicalPlan, Ope
 use datafusion::optimizer::AnalyzerRule;
 
 use super::arithmetic::{Checked, chain};
+use super::division::division;
+use super::quotient::Digits;
 use super::unary::{Unary, is_full};
 use crate::expressions;
 
@@ -43,7 +45,7 @@ impl AnalyzerRule for CheckedNumbers {
 
 fn has_operator(expr: &Expr) -> bool {
     match expr {
-        Expr::BinaryExpr(binary) => Checked::of(binary.op).is_some(),
+        Expr::BinaryExpr(binary) => Checked::of(binary.op).is_some() || binary.op == Operator::Divide,
         Expr::Negative(_) => true,
         _ => false,
     }
@@ -72,6 +74,7 @@ impl TreeNodeRewriter for Rewriter<'_> {
                 self.settled = depth.saturating_sub(1);
                 Ok(Transformed::new_transformed(expr, changed))
             }
+            Expr::BinaryExpr(BinaryExpr { left, op: Operator::Divide, right }) => divided(left, right, self.schema),
             Expr::Negative(operand) if operand.get_type(self.schema)?.is_signed_integer() => {
                 Ok(Transformed::yes(self.rule.negate.call(vec![*operand])))
             }
@@ -82,6 +85,19 @@ impl TreeNodeRewriter for Rewriter<'_> {
             }
             other => Ok(Transformed::no(other)),
         }
+    }
+}
+
+/// A division of decimals that was not planned as such, because a parameter had no type yet: it keeps its digits, and
+/// the last one is rounded.
+fn divided(left: Box<Expr>, right: Box<Expr>, schema: &DFSchema) -> Result<Transformed<Expr>> {
+    let are_decimals = left.get_type(schema)?.is_decimal() && Digits::of(&right.get_type(schema)?).is_some();
+    let expr = Expr::BinaryExpr(BinaryExpr { left, op: Operator::Divide, right });
+    match (Digits::of(&expr.get_type(schema)?), expr) {
+        (to @ Some(_), Expr::BinaryExpr(BinaryExpr { left, right, .. })) if are_decimals => {
+            Ok(Transformed::yes(division(to).call(vec![*left, *right])))
+        }
+        (_, expr) => Ok(Transformed::no(expr)),
     }
 }
 

@@ -36,7 +36,7 @@ pub(crate) struct CheckedSum {
 
 /// What is added up, and so the type of the result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+pub(super) enum Kind {
     Int64,
     UInt64,
     Decimal { precision: u8, scale: i8 },
@@ -127,7 +127,7 @@ impl AggregateUDFImpl for CheckedSum {
 
     fn accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
         match Kind::of(args.return_field.data_type()) {
-            Some(kind) if args.is_distinct => Ok(Box::new(DistinctTotal { kind, counts: HashMap::new(), total: 0 })),
+            Some(kind) if args.is_distinct => Ok(Box::new(DistinctTotal::new(kind))),
             Some(kind) => Ok(Box::new(Total { kind, total: 0, count: 0 })),
             None => self.inner.accumulator(args),
         }
@@ -178,7 +178,7 @@ impl AggregateUDFImpl for CheckedSum {
 }
 
 /// Adds up a batch; `None`: even 128 bits overflow, or the type is not one of ours.
-fn add_up(kind: Kind, values: &ArrayRef) -> Result<i128> {
+pub(super) fn add_up(kind: Kind, values: &ArrayRef) -> Result<i128> {
     match (kind, values.data_type()) {
         (Kind::Int64, DataType::Int64) => Ok(by_runs::<Int64Type>(values, add_up_i64)),
         (Kind::UInt64, DataType::UInt64) => Ok(by_runs::<UInt64Type>(values, add_up_u64)),
@@ -223,7 +223,8 @@ fn add_up_u64(values: &[u64]) -> i128 {
     (i128::from(high) << 32) + i128::from(low)
 }
 
-fn valid(values: &ArrayRef) -> u64 {
+/// Values that are not NULL.
+pub(super) fn valid(values: &ArrayRef) -> u64 {
     (values.len() - values.null_count()) as u64
 }
 
@@ -284,7 +285,7 @@ impl Accumulator for Total {
 
 /// The sum of different values, over all rows or over a window that slides.
 #[derive(Debug)]
-struct DistinctTotal {
+pub(super) struct DistinctTotal {
     kind: Kind,
     /// How often each value is there.
     counts: HashMap<i128, u64>,
@@ -292,6 +293,19 @@ struct DistinctTotal {
 }
 
 impl DistinctTotal {
+    pub(super) fn new(kind: Kind) -> Self {
+        Self { kind, counts: HashMap::new(), total: 0 }
+    }
+
+    pub(super) fn total(&self) -> i128 {
+        self.total
+    }
+
+    /// How many different values there are.
+    pub(super) fn count(&self) -> u64 {
+        self.counts.len() as u64
+    }
+
     fn for_each(kind: Kind, values: &ArrayRef, mut f: impl FnMut(i128) -> Result<()>) -> Result<()> {
         match (kind, values.data_type()) {
             (Kind::Int64, DataType::Int64) => {
