@@ -165,14 +165,10 @@ fn refuse_depth(tree: &impl Visit, text: &Text) -> Result<(), Box<Diagnostic>> {
 fn parse_tokens(tokens: Vec<TokenWithSpan>, text: &Text) -> Result<Statement, Box<Diagnostic>> {
     refuse_long_chains(&tokens, text)?;
     meaning::check(&tokens, text)?;
-    let from = tokens.iter().find(|t| !matches!(t.token, Token::Whitespace(_))).filter(|t| is_word(t, &["from"]));
-    let from = from.map(|token| text.at(token.span.start));
+    let tokens = with_select_before_from(tokens);
     let mut parser =
         Parser::new(&GenericDialect {}).with_recursion_limit(RECURSION_LIMIT).with_tokens_with_locations(tokens);
-    let mut statements = parser.parse_statements().map_err(|error| match from {
-        Some(start) => with_select(parse_problem(&error, text), start, text),
-        None => parse_problem(&error, text),
-    })?;
+    let mut statements = parser.parse_statements().map_err(|error| parse_problem(&error, text))?;
     let end = text.sql.len();
     match statements.len() {
         1 => {
@@ -188,21 +184,25 @@ fn parse_tokens(tokens: Vec<TokenWithSpan>, text: &Text) -> Result<Statement, Bo
     }
 }
 
-/// What a `FROM t` that stands alone cannot be followed by.
-const AFTER_SELECT: [&str; 4] = ["where", "group", "having", "qualify"];
-
-/// `FROM t WHERE …`, where `FROM t` alone would have been right. `start`: of the statement's `FROM`.
-fn with_select(problem: Diagnostic, start: usize, text: &Text) -> Diagnostic {
-    let Some(span) = problem.label.as_ref().map(|label| &label.span) else { return problem };
-    let (Some(word), Some(from)) = (text.sql.get(span.start..span.end), text.sql.get(start..span.start)) else {
-        return problem;
-    };
-    if !AFTER_SELECT.iter().any(|clause| word.eq_ignore_ascii_case(clause)) {
-        return problem;
+/// `FROM t WHERE …` is `SELECT * FROM t WHERE …`. The parser takes `FROM t` alone, and `FROM t SELECT …`.
+fn with_select_before_from(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    let first = tokens.iter().position(|token| !matches!(token.token, Token::Whitespace(_)));
+    let Some(first) = first.filter(|at| is_word(&tokens[*at], &["from"])) else { return tokens };
+    let mut depth = 0_usize;
+    let has_select = tokens.iter().any(|token| {
+        match token.token {
+            Token::LParen => depth += 1,
+            Token::RParen => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        depth == 0 && is_word(token, &["select"])
+    });
+    if !has_select {
+        let span = tokens[first].span;
+        let select = [Token::make_keyword("SELECT"), Token::Mul].map(|token| TokenWithSpan::new(token, span));
+        tokens.splice(first..first, select);
     }
-    // A join over many lines is not repeated.
-    let from = if from.contains('\n') { "from …" } else { from.trim_end() };
-    problem.hint(format!("write `select * {from} {word} …`"))
+    tokens
 }
 
 /// `SUMMARIZE t` and `SUMMARIZE SELECT …` become queries: DataFusion knows neither.
