@@ -132,7 +132,8 @@ fn parameter(value: &RawValue, of: Option<&DataType>) -> Result<ScalarValue, Str
     let text = match written.as_bytes().first() {
         Some(b'n') => return ScalarValue::try_from(of).map_err(|e| e.to_string()),
         Some(b'"') => serde_json::from_str(written).map_err(|e| e.to_string())?,
-        Some(b'[' | b'{') => return Err("lists and objects are not taken".to_owned()),
+        Some(b'[') => return list(written, of),
+        Some(b'{') => return Err("objects are not taken".to_owned()),
         _ => written.to_owned(),
     };
     let none = |_| format!("`{text}` is no {}", sql_type(of));
@@ -145,6 +146,23 @@ fn parameter(value: &RawValue, of: Option<&DataType>) -> Result<ScalarValue, Str
         }
         _ => ScalarValue::try_from_string(text.clone(), of).map_err(none),
     }
+}
+
+/// A JSON list, for `= any($1)`.
+fn list(written: &str, of: &DataType) -> Result<ScalarValue, String> {
+    let DataType::List(item) = of else { return Err(format!("a list is no {}", sql_type(of))) };
+    let items: Vec<&RawValue> = serde_json::from_str(written).map_err(|e| e.to_string())?;
+    let items = items.iter().map(|item_text| parameter(item_text, Some(item.data_type())));
+    let items = items.collect::<Result<Vec<_>, _>>()?;
+    // Decimals have the digits that were written: those of the longest are given to all.
+    let scale = items.iter().filter_map(|value| match value {
+        ScalarValue::Decimal128(Some(_), _, scale) => Some(*scale),
+        _ => None,
+    });
+    let of = scale.max().map_or_else(|| item.data_type().clone(), |scale| DataType::Decimal128(38, scale));
+    let items = items.iter().map(|value| value.cast_to(&of).map_err(|e| e.to_string()));
+    let items = items.collect::<Result<Vec<_>, _>>()?;
+    Ok(ScalarValue::List(ScalarValue::new_list_nullable(&items, &of)))
 }
 
 /// A statement whose rows are on their way.

@@ -14,6 +14,8 @@ pub(crate) enum Command {
     Set {
         name: String,
         value: Option<String>,
+        /// Up to the end of the transaction.
+        local: bool,
     },
     /// A setting that is asked for.
     Show(String),
@@ -42,12 +44,15 @@ impl Command {
             ["commit", ..] | ["end"] | ["end", "transaction" | "work"] => Self::End { commit: true },
             ["rollback" | "abort"] | ["rollback" | "abort", "transaction" | "work"] => Self::End { commit: false },
             ["set", "session" | "local", "characteristics" | "transaction", ..] | ["set", "transaction", ..] => {
-                Self::Set { name: "transaction_isolation".to_owned(), value: None }
+                Self::Set { name: "transaction_isolation".to_owned(), value: None, local: false }
             }
-            ["set", "time", "zone", ..] => set("TimeZone", &words[3..]),
-            ["set", "session" | "local", _, ..] => set(words[2], &words[3..]),
-            ["set", "names", ..] => set("client_encoding", &words[2..]),
-            ["set", _, ..] => set(words[1], &words[2..]),
+            ["set", "time", "zone", ..] => set("TimeZone", &words[3..], false),
+            ["set", scope @ ("session" | "local"), "time", "zone", ..] => {
+                set("TimeZone", &words[4..], *scope == "local")
+            }
+            ["set", scope @ ("session" | "local"), _, ..] => set(words[2], &words[3..], *scope == "local"),
+            ["set", "names", ..] => set("client_encoding", &words[2..], false),
+            ["set", _, ..] => set(words[1], &words[2..], false),
             ["show", "time", "zone"] => Self::Show("TimeZone".to_owned()),
             ["show", "transaction", "isolation", "level"] => Self::Show("transaction_isolation".to_owned()),
             ["show", name] if !SHOWN_BY_SESSION.contains(name) => Self::Show(words[1].to_owned()),
@@ -58,7 +63,7 @@ impl Command {
             ["discard", "plans"] => Self::Nothing { tag: "DISCARD PLANS" },
             ["close", "all"] => Self::Nothing { tag: "CLOSE CURSOR ALL" },
             ["unlisten", ..] => Self::Nothing { tag: "UNLISTEN" },
-            ["reset", _] => Self::Set { name: words[1].to_owned(), value: None },
+            ["reset", _] => Self::Set { name: words[1].to_owned(), value: None, local: false },
             ["deallocate", "all"] | ["deallocate", "prepare", "all"] => Self::Deallocate(None),
             ["deallocate", "prepare", _] => Self::Deallocate(Some(unquoted(words[2]))),
             ["deallocate", _] => Self::Deallocate(Some(unquoted(words[1]))),
@@ -82,7 +87,7 @@ impl Command {
 }
 
 /// `SET name = value`, `SET name TO value, value`.
-fn set(name: &str, rest: &[&str]) -> Command {
+fn set(name: &str, rest: &[&str], local: bool) -> Command {
     let mut values = rest;
     if let [first, others @ ..] = rest
         && (*first == "=" || first.eq_ignore_ascii_case("to"))
@@ -91,7 +96,7 @@ fn set(name: &str, rest: &[&str]) -> Command {
     }
     let value = values.iter().map(|word| unquoted(word)).collect::<Vec<_>>().join(" ").replace(" ,", ",");
     let value = Some(value).filter(|value| !value.eq_ignore_ascii_case("default"));
-    Command::Set { name: unquoted(name), value }
+    Command::Set { name: unquoted(name), value, local }
 }
 
 fn unquoted(word: &str) -> String {
@@ -155,7 +160,11 @@ mod tests {
     use super::*;
 
     fn set(name: &str, value: Option<&str>) -> Command {
-        Command::Set { name: name.to_owned(), value: value.map(str::to_owned) }
+        Command::Set { name: name.to_owned(), value: value.map(str::to_owned), local: false }
+    }
+
+    fn set_local(name: &str, value: Option<&str>) -> Command {
+        Command::Set { name: name.to_owned(), value: value.map(str::to_owned), local: true }
     }
 
     #[test]
@@ -170,6 +179,8 @@ mod tests {
             ("SET TIME ZONE 'Europe/Amsterdam'", set("TimeZone", Some("Europe/Amsterdam"))),
             ("set search_path to silver, gold", set("search_path", Some("silver, gold"))),
             ("set statement_timeout = default", set("statement_timeout", None)),
+            ("SET LOCAL statement_timeout = '5s'", set_local("statement_timeout", Some("5s"))),
+            ("set local time zone 'UTC'", set_local("TimeZone", Some("UTC"))),
             ("RESET statement_timeout", set("statement_timeout", None)),
             ("show transaction isolation level", Command::Show("transaction_isolation".to_owned())),
             ("SHOW server_version", Command::Show("server_version".to_owned())),

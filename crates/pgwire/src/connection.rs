@@ -260,17 +260,26 @@ impl Connection {
             Command::Begin => {
                 if matches!(self.transaction, Transaction::None) {
                     self.transaction = Transaction::Open(None);
+                    self.settings.begin_transaction();
                 }
             }
-            Command::End { .. } => {
-                if matches!(self.transaction, Transaction::Failed) {
+            Command::End { commit } => {
+                let failed = matches!(self.transaction, Transaction::Failed);
+                if failed {
                     tag = "ROLLBACK";
                 }
                 self.transaction = Transaction::None;
                 self.portals.clear();
+                for (name, value) in self.settings.end_transaction(commit && !failed) {
+                    self.say(PgWireBackendMessage::ParameterStatus(ParameterStatus::new(name.to_owned(), value)))?;
+                }
             }
-            Command::Set { name, value } => {
-                if let Some((name, value)) = self.settings.set(&name, value.as_deref())? {
+            Command::Set { name, value, local } => {
+                let reported = match local {
+                    true => self.settings.set_local(&name, value.as_deref())?,
+                    false => self.settings.set(&name, value.as_deref())?,
+                };
+                if let Some((name, value)) = reported {
                     self.say(PgWireBackendMessage::ParameterStatus(ParameterStatus::new(name.to_owned(), value)))?;
                 }
             }

@@ -82,6 +82,10 @@ pub(crate) struct Settings {
     set: BTreeMap<String, String>,
     /// The same at the start of the connection: what RESET goes back to.
     first: BTreeMap<String, String>,
+    /// The same before the transaction that goes on: what ROLLBACK goes back to.
+    before: Option<BTreeMap<String, String>>,
+    /// What holds up to the end of the transaction.
+    local: BTreeMap<String, String>,
     /// What is shown as `session_authorization`.
     user: String,
 }
@@ -98,6 +102,7 @@ impl Settings {
     pub(crate) fn set(&mut self, name: &str, value: Option<&str>) -> Result<Option<(&'static str, String)>, Problem> {
         let (name, first, rule) = find(name)?;
         let key = name.to_ascii_lowercase();
+        self.local.remove(&key);
         match value {
             None => match self.first.get(&key) {
                 Some(first) => _ = self.set.insert(key, first.clone()),
@@ -113,12 +118,57 @@ impl Settings {
         Ok(REPORTED.contains(&name).then(|| (name, self.value(name, first))))
     }
 
+    /// Sets up to the end of the transaction, and says what to report as [`Settings::set`] does. Without a transaction
+    /// nothing is set, as in PostgreSQL. `None` as a value: the first.
+    ///
+    /// # Errors
+    /// As [`Settings::set`].
+    pub(crate) fn set_local(
+        &mut self,
+        name: &str,
+        value: Option<&str>,
+    ) -> Result<Option<(&'static str, String)>, Problem> {
+        let (name, first, rule) = find(name)?;
+        let key = name.to_ascii_lowercase();
+        let value = match value {
+            Some(value) => {
+                check(name, first, rule, value)?;
+                value.to_owned()
+            }
+            None => self.first.get(&key).cloned().unwrap_or_else(|| first.to_owned()),
+        };
+        if self.before.is_none() || matches!(rule, Rule::Stays | Rule::Encoding) {
+            return Ok(None);
+        }
+        self.local.insert(key, value);
+        Ok(REPORTED.contains(&name).then(|| (name, self.value(name, first))))
+    }
+
+    pub(crate) fn begin_transaction(&mut self) {
+        self.before = Some(self.set.clone());
+    }
+
+    /// Ends what held for the transaction alone, and without `commit` what was set in it. Gives what to report.
+    pub(crate) fn end_transaction(&mut self, commit: bool) -> Vec<(&'static str, String)> {
+        let reported = |settings: &Self| {
+            let shown = REPORTED.iter().filter_map(|name| settings.show(name).ok());
+            shown.collect::<Vec<_>>()
+        };
+        let told = reported(self);
+        self.local.clear();
+        if let (Some(before), false) = (self.before.take(), commit) {
+            self.set = before;
+        }
+        reported(self).into_iter().filter(|now| !told.contains(now)).collect()
+    }
+
     /// What is set now is what RESET goes back to.
     pub(crate) fn begin(&mut self) {
         self.first.clone_from(&self.set);
     }
 
     pub(crate) fn reset(&mut self) {
+        self.local.clear();
         self.set.clone_from(&self.first);
     }
 
@@ -133,17 +183,22 @@ impl Settings {
         if name == "session_authorization" {
             return self.user.clone();
         }
-        self.set.get(&name.to_ascii_lowercase()).cloned().unwrap_or_else(|| first.to_owned())
+        self.holds(&name.to_ascii_lowercase()).map_or_else(|| first.to_owned(), str::to_owned)
+    }
+
+    /// The value of a setting that has another than the first, by its name in lower case.
+    fn holds(&self, key: &str) -> Option<&str> {
+        self.local.get(key).or_else(|| self.set.get(key)).map(String::as_str)
     }
 
     /// What a statement may take.
     pub(crate) fn timeout(&self) -> Option<Duration> {
-        self.set.get("statement_timeout").and_then(|value| milliseconds(value)).filter(|timeout| !timeout.is_zero())
+        self.holds("statement_timeout").and_then(milliseconds).filter(|timeout| !timeout.is_zero())
     }
 
     /// The schema where names without one are looked for first.
     pub(crate) fn search(&self) -> Option<&str> {
-        let path = self.set.get("search_path")?;
+        let path = self.holds("search_path")?;
         let mut schemas = path.split(',').map(|schema| schema.trim().trim_matches(['"', '\'']));
         schemas.find(|schema| !schema.is_empty() && !matches!(*schema, "$user" | "public" | "pg_catalog"))
     }
@@ -223,5 +278,34 @@ mod tests {
         assert!(settings.set("statement_timeout", Some("soon")).is_err());
         settings.set("search_path", Some("\"$user\", public, silver")).unwrap();
         assert_eq!(settings.search(), Some("silver"));
+    }
+
+    #[test]
+    fn what_is_local_ends_with_its_transaction() {
+        let mut settings = Settings::default();
+        settings.set("statement_timeout", Some("10s")).unwrap();
+        settings.set_local("statement_timeout", Some("1s")).unwrap();
+        assert_eq!(settings.timeout(), Some(Duration::from_secs(10)), "there is no transaction");
+        settings.begin_transaction();
+        settings.set_local("statement_timeout", Some("1s")).unwrap();
+        settings.set_local("search_path", Some("silver")).unwrap();
+        settings.set_local("application_name", Some("etl")).unwrap().unwrap();
+        assert!(settings.set_local("statement_timeout", Some("soon")).is_err());
+        assert_eq!((settings.timeout(), settings.search()), (Some(Duration::from_secs(1)), Some("silver")));
+        assert_eq!(settings.end_transaction(true), [("application_name", String::new())]);
+        assert_eq!((settings.timeout(), settings.search()), (Some(Duration::from_secs(10)), None));
+    }
+
+    #[test]
+    fn what_was_set_in_a_transaction_is_rolled_back_with_it() {
+        let mut settings = Settings::default();
+        for (commit, left) in [(false, None), (true, Some("silver"))] {
+            settings.begin_transaction();
+            settings.set_local("search_path", Some("gold")).unwrap();
+            settings.set("search_path", Some("silver")).unwrap();
+            assert_eq!(settings.search(), Some("silver"), "what is set last");
+            settings.end_transaction(commit);
+            assert_eq!(settings.search(), left);
+        }
     }
 }

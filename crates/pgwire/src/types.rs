@@ -1,6 +1,8 @@
 //! Arrow's types as PostgreSQL's.
 
-use arrow::datatypes::{DataType, IntervalUnit, TimeUnit};
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, IntervalUnit, TimeUnit};
 use pgwire::api::Type;
 
 /// What a client is told of a column's type.
@@ -72,24 +74,40 @@ pub(crate) fn is_nested(data_type: &DataType) -> bool {
     )
 }
 
+/// Types and those of their arrays. The first ones are given, the others only taken.
+static ARRAYS: [(Type, Type); 21] = [
+    (Type::BOOL, Type::BOOL_ARRAY),
+    (Type::INT2, Type::INT2_ARRAY),
+    (Type::INT4, Type::INT4_ARRAY),
+    (Type::INT8, Type::INT8_ARRAY),
+    (Type::FLOAT4, Type::FLOAT4_ARRAY),
+    (Type::FLOAT8, Type::FLOAT8_ARRAY),
+    (Type::NUMERIC, Type::NUMERIC_ARRAY),
+    (Type::TEXT, Type::TEXT_ARRAY),
+    (Type::BYTEA, Type::BYTEA_ARRAY),
+    (Type::DATE, Type::DATE_ARRAY),
+    (Type::TIME, Type::TIME_ARRAY),
+    (Type::TIMESTAMP, Type::TIMESTAMP_ARRAY),
+    (Type::TIMESTAMPTZ, Type::TIMESTAMPTZ_ARRAY),
+    (Type::INTERVAL, Type::INTERVAL_ARRAY),
+    (Type::VARCHAR, Type::VARCHAR_ARRAY),
+    (Type::BPCHAR, Type::BPCHAR_ARRAY),
+    (Type::NAME, Type::NAME_ARRAY),
+    (Type::OID, Type::OID_ARRAY),
+    (Type::UUID, Type::UUID_ARRAY),
+    (Type::JSON, Type::JSON_ARRAY),
+    (Type::JSONB, Type::JSONB_ARRAY),
+];
+
+/// `None`: what is in lists of these has no array, and is given as JSON.
 fn array_of(item: &Type) -> Option<Type> {
-    Some(match *item {
-        Type::BOOL => Type::BOOL_ARRAY,
-        Type::INT2 => Type::INT2_ARRAY,
-        Type::INT4 => Type::INT4_ARRAY,
-        Type::INT8 => Type::INT8_ARRAY,
-        Type::FLOAT4 => Type::FLOAT4_ARRAY,
-        Type::FLOAT8 => Type::FLOAT8_ARRAY,
-        Type::NUMERIC => Type::NUMERIC_ARRAY,
-        Type::TEXT => Type::TEXT_ARRAY,
-        Type::BYTEA => Type::BYTEA_ARRAY,
-        Type::DATE => Type::DATE_ARRAY,
-        Type::TIME => Type::TIME_ARRAY,
-        Type::TIMESTAMP => Type::TIMESTAMP_ARRAY,
-        Type::TIMESTAMPTZ => Type::TIMESTAMPTZ_ARRAY,
-        Type::INTERVAL => Type::INTERVAL_ARRAY,
-        _ => return None,
-    })
+    let found = ARRAYS.iter().find(|(of, _)| of == item && *of != Type::JSON);
+    found.map(|(_, array)| array.clone())
+}
+
+/// The type of an array's items; `None`: it is no array.
+fn item_of(array: &Type) -> Option<&'static Type> {
+    ARRAYS.iter().find(|(_, of)| of == array).map(|(item, _)| item)
 }
 
 /// The Arrow type of a parameter that a client says a type for; `None`: it leaves that to the statement.
@@ -120,16 +138,19 @@ pub(crate) fn parameter_type(oid: u32) -> Result<Option<DataType>, u32> {
         Type::TIMESTAMPTZ => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
         Type::INTERVAL => DataType::Interval(IntervalUnit::MonthDayNano),
         Type::UUID | Type::JSON | Type::JSONB => DataType::Utf8,
-        _ => return Err(oid),
+        array => match item_of(&array) {
+            Some(item) => list(parameter_type(item.oid())?.unwrap_or(DataType::Utf8)),
+            None => return Err(oid),
+        },
     }))
+}
+
+fn list(item: DataType) -> DataType {
+    DataType::List(Arc::new(Field::new_list_field(item, true)))
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
-    use arrow::datatypes::Field;
-
     use super::*;
 
     #[test]
@@ -140,7 +161,6 @@ mod tests {
 
     #[test]
     fn lists_are_arrays_and_what_has_parts_is_json() {
-        let list = |of| DataType::List(Arc::new(Field::new("item", of, true)));
         assert_eq!(pg_type(&list(DataType::Utf8)).of, Type::TEXT_ARRAY);
         assert_eq!(pg_type(&list(list(DataType::Int64))).of, Type::JSON);
         assert_eq!(pg_type(&DataType::Struct(vec![Field::new("a", DataType::Int64, true)].into())).of, Type::JSON);
@@ -151,6 +171,9 @@ mod tests {
         assert_eq!(parameter_type(23), Ok(Some(DataType::Int32)));
         assert_eq!(parameter_type(0), Ok(None));
         assert_eq!(parameter_type(600), Err(600), "points are not taken");
+        assert_eq!(parameter_type(1007), Ok(Some(list(DataType::Int32))));
+        assert_eq!(parameter_type(1009), Ok(Some(list(DataType::Utf8))));
+        assert_eq!(parameter_type(1017), Err(1017), "nor are arrays of points");
         assert_eq!(parameter_type(4_000_000), Err(4_000_000));
     }
 }

@@ -11,7 +11,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use parking_lot::Mutex;
 
 use crate::govern::compares;
-use crate::prepared::{Parameters, Prepared, parameter_types};
+use crate::prepared::{Parameters, Prepared, parameter_types, with_list_types};
 use crate::scanned::{is_volatile, reads_governed, suits_one_thread};
 use crate::statement::Text;
 use crate::workbench::Workbench;
@@ -77,16 +77,21 @@ impl Planned {
 
     /// What is known before the values are. `types`: as far as the client says them.
     pub(crate) fn prepare(&self, bench: &Workbench, types: &[Option<DataType>]) -> Result<Prepared> {
-        let parameters = parameter_types(&self.plan, types).map_err(|error| self.failed(error))?;
-        let plan = self.settle(bench, Parameters::Types(types))?;
+        let plan = with_list_types(self.plan.clone()).map_err(|error| self.failed(error))?;
+        let parameters = parameter_types(&plan, types).map_err(|error| self.failed(error))?;
+        let plan = self.settle_plan(plan, bench, Parameters::Types(types))?;
         Ok(Prepared { parameters, schema: Arc::new(Schema::clone(plan.schema().as_arrow())) })
     }
 
     /// Settles what is open in the plan: parameters, types.
     pub(crate) fn settle(&self, bench: &Workbench, parameters: Parameters<'_>) -> Result<LogicalPlan> {
+        self.settle_plan(self.plan.clone(), bench, parameters)
+    }
+
+    fn settle_plan(&self, plan: LogicalPlan, bench: &Workbench, parameters: Parameters<'_>) -> Result<LogicalPlan> {
         let filled = match self.settled {
-            true => Parameters::NONE.fill(self.plan.clone()),
-            false => parameters.fill(self.plan.clone()).and_then(types::with_result_types),
+            true => Parameters::NONE.fill(plan),
+            false => parameters.fill(plan).and_then(types::with_result_types),
         };
         let settled = filled.and_then(|plan| match plan {
             // The optimiser shows the analysis of the plan inside.

@@ -1,10 +1,14 @@
 //! Statements with `$1`, `$2`, … in the place of values.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use datafusion::arrow::datatypes::{DataType, SchemaRef};
-use datafusion::common::{ParamValues, Result, ScalarValue, plan_datafusion_err, plan_err};
-use datafusion::logical_expr::LogicalPlan;
+use datafusion::arrow::datatypes::{DataType, Field, SchemaRef};
+use datafusion::common::tree_node::Transformed;
+use datafusion::common::{DFSchema, ParamValues, Result, ScalarValue, plan_datafusion_err, plan_err};
+use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan};
+
+use crate::expressions;
 
 /// Parameters of one statement at most: what the PostgreSQL protocol can count.
 const MAX_PARAMETERS: usize = 65_535;
@@ -51,6 +55,29 @@ impl Parameters<'_> {
 /// The types of all parameters of a plan that was not filled.
 pub(crate) fn parameter_types(plan: &LogicalPlan, said: &[Option<DataType>]) -> Result<Vec<DataType>> {
     Ok(types(&used(plan)?, said))
+}
+
+/// Gives `$1` of `x = any($1)`, which the planner makes `array_has($1, x)`, the type that it has where the client says
+/// none: a list of what `x` is.
+pub(crate) fn with_list_types(plan: LogicalPlan) -> Result<LogicalPlan> {
+    let rewrite = |node| expressions::rewrite(node, |expr, schema| Ok(with_list_type(expr, schema)));
+    Ok(plan.transform_up_with_subqueries(rewrite)?.data)
+}
+
+fn with_list_type(mut expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
+    let Expr::ScalarFunction(call) = &mut expr else { return Transformed::no(expr) };
+    let is_any = call.func.name() == "array_has";
+    let [Expr::Placeholder(list), value] = call.args.as_mut_slice() else { return Transformed::no(expr) };
+    let item = match value.get_type(schema) {
+        Ok(DataType::Utf8View | DataType::LargeUtf8) => DataType::Utf8,
+        Ok(item) => item,
+        Err(_) => return Transformed::no(expr),
+    };
+    if !is_any || list.field.is_some() || item.is_null() {
+        return Transformed::no(expr);
+    }
+    list.field = Some(Arc::new(Field::new_list("", Field::new_list_field(item, true), true)));
+    Transformed::yes(expr)
 }
 
 fn types(used: &BTreeMap<usize, Option<DataType>>, said: &[Option<DataType>]) -> Vec<DataType> {

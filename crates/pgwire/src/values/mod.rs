@@ -2,6 +2,7 @@
 
 mod array;
 mod column;
+mod list;
 mod number;
 mod parameter;
 mod time;

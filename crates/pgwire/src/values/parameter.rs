@@ -3,6 +3,7 @@
 use arrow::datatypes::{DataType, IntervalMonthDayNano, IntervalUnit, TimeUnit};
 use polder_app::ScalarValue;
 
+use super::list;
 use super::number::numeric_text;
 use super::time::{EPOCH_DAYS, EPOCH_MICROS};
 
@@ -42,6 +43,7 @@ fn of_text(text: &str, data_type: &DataType) -> Result<ScalarValue, String> {
             let bytes = text.strip_prefix("\\x").map_or_else(|| Some(text.as_bytes().to_vec()), hexadecimal);
             Ok(ScalarValue::Binary(Some(bytes.ok_or_else(none)?)))
         }
+        DataType::List(item) => list::of_text(text, item.data_type()).ok_or_else(none),
         _ => ScalarValue::try_from_string(text.to_owned(), data_type).map_err(|_| none()),
     }
 }
@@ -107,15 +109,23 @@ fn of_binary(bytes: &[u8], data_type: &DataType) -> Option<ScalarValue> {
             let months = i32::from_be_bytes(months.try_into().ok()?);
             ScalarValue::IntervalMonthDayNano(Some(IntervalMonthDayNano::new(months, days, nanos)))
         }
+        DataType::List(item) => list::of_binary(bytes, item.data_type())?,
         _ => return None,
     })
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use arrow::datatypes::Field;
     use proptest::prelude::*;
 
     use super::*;
+
+    fn list(item: DataType) -> DataType {
+        DataType::List(Arc::new(Field::new_list_field(item, true)))
+    }
 
     fn text(text: &str, data_type: &DataType) -> Result<ScalarValue, String> {
         value(Some(text.as_bytes()), data_type, false, false)
@@ -157,7 +167,8 @@ mod tests {
                 DataType::Boolean, DataType::Int16, DataType::Int32, DataType::Int64, DataType::Float32, DataType::Float64,
                 DataType::Decimal128(38, 10), DataType::Utf8, DataType::Binary, DataType::Date32,
                 DataType::Time64(TimeUnit::Microsecond), DataType::Timestamp(TimeUnit::Microsecond, zone()),
-                DataType::Interval(IntervalUnit::MonthDayNano),
+                DataType::Interval(IntervalUnit::MonthDayNano), list(DataType::Int32), list(DataType::Utf8),
+                list(DataType::Decimal128(38, 10)),
             ] {
                 let _ = value(Some(&bytes), &data_type, binary, false);
             }

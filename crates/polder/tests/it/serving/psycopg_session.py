@@ -56,6 +56,23 @@ with psycopg.connect(ADDRESS, autocommit=True) as connection:
             check(len(rows), 2 if n == 0 else 1)
             check(rows[-1], (dt.date(2026, 1, 6), decimal.Decimal("40.00")))
     check(connection.execute("select [1, 2, null]").fetchone()[0], [1, 2, None])
+    # Lists as parameters, in text and in binary.
+    for placeholder in ("%s", "%t", "%b"):
+        for column, values, expected in [
+            ("orders", [3, 99], [3]),
+            ("orders", [3, 7, None], [3, 7]),
+            ("orders", [], []),
+            ("orders", [5_000_000_000, 7], [7]),
+            ("cast(orders as text)", ["3", "a, \"b\" {c}\\"], [3]),
+            ("revenue", [decimal.Decimal("12.50"), decimal.Decimal("7.001")], [3]),
+            ("day", [dt.date(2026, 1, 6)], [7]),
+        ]:
+            query = f"select orders from gold.daily where {column} = any({placeholder}) order by day"
+            check([n for (n,) in connection.execute(query, [values]).fetchall()], expected)
+    texts = ["a", "b c", 'd"e', "f\\g", "{h}", "null", "größe", None]
+    for binary in (False, True):
+        check(connection.cursor(binary=binary).execute("select %b::text[] as l", [texts]).fetchone(), (texts,))
+    check(connection.execute("select {'a': 1, 'b': [2, 3]}").fetchone()[0], {"a": 1, "b": [2, 3]})
     check(connection.execute("select interval '1 day 2 hours'").fetchone()[0], dt.timedelta(days=1, hours=2))
     check(connection.execute("").statusmessage, None)
 
@@ -98,6 +115,13 @@ with psycopg.connect(ADDRESS) as connection:
     refused(errors.InFailedSqlTransaction, lambda: connection.execute("select 1"))
     connection.rollback()
     check(connection.execute("select 1").fetchone(), (1,))
+    connection.execute("set local statement_timeout = '1h'")
+    connection.execute("set application_name = 'gone'")
+    check(connection.execute("show statement_timeout").fetchone(), ("1h",))
+    connection.rollback()
+    check(connection.execute("show statement_timeout").fetchone(), ("0",))
+    check(connection.info.parameter_status("application_name"), "")
+    connection.commit()
     with connection.pipeline():
         first, second = connection.execute("select 1"), connection.execute("select 2")
         check((first.fetchone(), second.fetchone()), ((1,), (2,)))
