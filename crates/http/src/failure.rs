@@ -53,6 +53,11 @@ impl Failure {
         Self { status, told: Told { code: Some(code.to_owned()), message, hint, position } }
     }
 
+    /// A defect that was caught: the server goes on.
+    pub(crate) fn defect() -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "a defect of Polder: the server goes on, and has told more")
+    }
+
     pub(crate) fn outcome(&self) -> Outcome {
         if self.status.is_server_error() { Outcome::Failed } else { Outcome::Refused }
     }

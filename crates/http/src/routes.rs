@@ -1,14 +1,17 @@
 //! What is asked for under which path.
 
+use std::any::Any;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use axum::Json;
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, State};
+use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{StatusCode, header};
-use axum::middleware;
+use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use futures::FutureExt;
 use polder_app::Server;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
@@ -44,7 +47,23 @@ pub(crate) fn router(server: Arc<Server>, trusting: bool, stop: CancellationToke
         .nest("/api", api)
         .fallback(unknown)
         .method_not_allowed_fallback(method)
+        .layer(middleware::from_fn(caught))
         .with_state(shared)
+}
+
+/// A defect while a request is answered is that request's: it is told, and written down.
+async fn caught(request: Request, next: Next) -> Result<Response, Failure> {
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    AssertUnwindSafe(next.run(request)).catch_unwind().await.map_err(|panic| {
+        tracing::error!(%method, path, reason = told(panic.as_ref()), "a request met a defect");
+        Failure::defect()
+    })
+}
+
+/// What a panic says.
+pub(crate) fn told(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("it does not say")
 }
 
 /// For load balancers and Kubernetes: 200 while the server can do its work, else 503. It tells nothing about the data,
@@ -78,4 +97,39 @@ async fn unknown() -> Failure {
 
 async fn method() -> Failure {
     Failure::new(StatusCode::METHOD_NOT_ALLOWED, "this is not asked for with that method")
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use http_body_util::BodyExt;
+    use hyper::service::Service;
+    use hyper_util::service::TowerToHyperService;
+
+    use super::*;
+
+    async fn breaks() -> Response {
+        panic!("seven is not even")
+    }
+
+    #[tokio::test]
+    async fn a_defect_is_an_answer() {
+        let router = Router::new().route("/", get(breaks)).fallback(unknown).layer(middleware::from_fn(caught));
+        let service = TowerToHyperService::new(router);
+        let ask = |path: &str| {
+            let request = axum::http::Request::builder().uri(path).body(Body::empty()).unwrap();
+            let service = service.clone();
+            async move {
+                let answer = service.call(request).await.unwrap();
+                let status = answer.status();
+                let body = answer.into_body().collect().await.unwrap().to_bytes();
+                (status, String::from_utf8(body.to_vec()).unwrap())
+            }
+        };
+        let (status, body) = ask("/").await;
+        assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR);
+        assert!(body.starts_with("{\"error\":{\"message\":\"a defect of Polder"), "{body}");
+        assert!(!body.contains("seven"), "what a defect says is for the log: {body}");
+        assert_eq!(ask("/other").await.0, StatusCode::NOT_FOUND, "and the next request is answered");
+    }
 }

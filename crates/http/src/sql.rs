@@ -1,5 +1,6 @@
 //! `POST /api/sql`: a statement in, rows as JSON out, as they come.
 
+use std::panic::AssertUnwindSafe;
 use std::time::{Duration, Instant};
 
 use arrow::array::RecordBatch;
@@ -10,14 +11,14 @@ use axum::body::{Body, Bytes};
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use futures::{Stream, StreamExt};
-use polder_app::{Guest, Measured, Outcome, QueryResult, ScalarValue, SqlOptions, SqlSession, by_offset};
+use futures::{FutureExt, Stream, StreamExt};
+use polder_app::{Guest, Measured, Outcome, QueryResult, ScalarValue, SqlOptions, SqlSession, by_offset, json_values};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::door::NAME;
 use crate::failure::Failure;
-use crate::routes::Shared;
+use crate::routes::{Shared, told};
 use crate::types::sql_type;
 
 /// What is asked, as JSON. A body that is none is the statement itself, and the rest stands in the address.
@@ -184,10 +185,17 @@ impl Rows {
         let rest = futures::stream::unfold(Some(self), |rows| async move {
             let mut rows = rows?;
             let next = tokio::select! {
-                next = rows.result.stream.next() => next,
+                next = AssertUnwindSafe(rows.result.stream.next()).catch_unwind() => next,
                 () = rows.shared.stop.cancelled() => {
                     let stopped = Failure::new(StatusCode::SERVICE_UNAVAILABLE, "the server is being stopped");
                     return Some((rows.tail(Some(&stopped)), None));
+                }
+            };
+            let next = match next {
+                Ok(next) => next,
+                Err(panic) => {
+                    tracing::error!(reason = told(panic.as_ref()), "a statement met a defect");
+                    return Some((rows.tail(Some(&Failure::defect())), None));
                 }
             };
             match next {
