@@ -226,7 +226,8 @@ impl Rows {
             return Ok(String::new());
         }
         let written = || {
-            let mut writer: ArrayWriter<Vec<u8>> = WriterBuilder::new().with_explicit_nulls(true).build(Vec::new());
+            let builder = WriterBuilder::new().with_explicit_nulls(true).with_encoder_factory(json_values());
+            let mut writer: ArrayWriter<Vec<u8>> = builder.build(Vec::new());
             writer.write(&*by_offset(batch)?)?;
             writer.finish()?;
             Ok::<_, arrow::error::ArrowError>(writer.into_inner())

@@ -8,7 +8,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use arrow::json::{ArrayWriter, LineDelimitedWriter, WriterBuilder};
 use parquet::arrow::ArrowWriter;
-use polder_app::by_offset;
+use polder_app::{by_offset, json_values};
 
 use crate::args::RowFormat;
 use crate::failure::Failure;
@@ -83,6 +83,11 @@ impl Drop for Target {
     }
 }
 
+/// Every row has every column, so that a reader need not know which there are.
+fn json() -> WriterBuilder {
+    WriterBuilder::new().with_explicit_nulls(true).with_encoder_factory(json_values())
+}
+
 /// Takes batches and writes them as they come.
 pub struct RowSink {
     writer: Writer,
@@ -107,11 +112,8 @@ impl RowSink {
         }
         let target = Target::open(path)?;
         let writer = match format {
-            // Every row has every column, so that a reader need not know which there are.
-            RowFormat::Json => Writer::Json(Box::new(WriterBuilder::new().with_explicit_nulls(true).build(target))),
-            RowFormat::Jsonl => {
-                Writer::JsonLines(Box::new(WriterBuilder::new().with_explicit_nulls(true).build(target)))
-            }
+            RowFormat::Json => Writer::Json(Box::new(json().build(target))),
+            RowFormat::Jsonl => Writer::JsonLines(Box::new(json().build(target))),
             RowFormat::Parquet => {
                 Writer::Parquet(Box::new(ArrowWriter::try_new(target, schema, None).map_err(Failure::from_parquet)?))
             }

@@ -11,6 +11,7 @@ use arrow::error::ArrowError;
 use arrow::json::writer::{EncoderOptions, make_encoder};
 use bytes::{BufMut, BytesMut};
 use pgwire::api::Type;
+use polder_app::json_values;
 use std::sync::Arc;
 
 use super::number::{double, numeric, put, single};
@@ -229,7 +230,7 @@ impl Column {
 /// What has parts, as JSON.
 fn json(array: &ArrayRef) -> Result<Vec<Option<String>>, ArrowError> {
     let field: FieldRef = Arc::new(Field::new("", array.data_type().clone(), true));
-    let options = EncoderOptions::default().with_explicit_nulls(true);
+    let options = EncoderOptions::default().with_explicit_nulls(true).with_encoder_factory(json_values());
     let mut encoder = make_encoder(&field, array, &options)?;
     let mut row_of = |row| {
         if encoder.is_null(row) {
