@@ -56,6 +56,7 @@ impl App {
                 options.search.clone().unwrap_or_else(|| polder_model::default_namespace(&self.loaded.project)),
             ),
             allow_files: options.allow_files,
+            s3: polder_ingest::s3_options(&self.loaded.project.settings.s3),
             limits: Limits { timeout: options.timeout, max_rows: options.max_rows },
             ..SessionOptions::new(principal, self.ref_or_current(options.at.as_deref())?)
         };

@@ -1,12 +1,13 @@
-//! `FROM 'x.csv'`: files of the person at the command line, and never through a door.
+//! `FROM 'x.csv'`, `FROM 's3://bucket/x.csv'`: files of the person at the command line, and never through a door.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::Arc;
 
 use datafusion::arrow::array::AsArray;
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::catalog::TableProvider;
-use datafusion::common::Result as DfResult;
+use datafusion::common::{Result as DfResult, plan_datafusion_err, plan_err};
 use datafusion::datasource::file_format::FileFormat;
 use datafusion::datasource::file_format::csv::CsvFormat;
 use datafusion::datasource::file_format::json::JsonFormat;
@@ -14,10 +15,16 @@ use datafusion::datasource::file_format::parquet::ParquetFormat;
 use datafusion::datasource::listing::{ListingOptions, ListingTable, ListingTableConfig, ListingTableUrl};
 use datafusion::execution::context::SessionState;
 use datafusion::physical_plan::collect;
+use futures::TryStreamExt;
+use globset::GlobBuilder;
+use object_store::ObjectMeta;
+use polder_store::remote_store;
+use url::Url;
 
 use crate::Result;
 use crate::codes;
 use crate::context::Outcome;
+use crate::message;
 use crate::resolve::{Place, Resolver, wrong};
 
 /// Rows that are read to find out the types of a file.
@@ -33,6 +40,8 @@ enum Form {
 impl Form {
     /// From a path's extension.
     fn of(path: &str) -> Option<Self> {
+        // Behind the path of an address may be parameters.
+        let path = if is_web(path) { path.split(['?', '#']).next().unwrap_or_default() } else { path };
         let extension = path.rsplit_once('.').map_or("", |(_, extension)| extension).to_lowercase();
         match extension.as_str() {
             "csv" => Some(Self::Csv { delimiter: b',' }),
@@ -77,47 +86,117 @@ pub(crate) async fn outcome(resolver: &Resolver<'_>, path: &str, place: Place<'_
             Some(hint.to_owned()),
         ));
     };
-    match table(resolver.bench.state(), path, form).await {
+    match table(resolver, path, form).await {
         Ok(Some(table)) => Ok(Outcome::Table(table)),
         Ok(None) => Ok(wrong(place, codes::FILE, format!("there is no file `{path}`"), None)),
         Err(error) => {
-            let why = error.strip_backtrace();
+            let why = message::of_execution(&error);
             Ok(wrong(place, codes::FILE, format!("`{path}` cannot be read: {why}"), None))
         }
     }
 }
 
 /// `None`: no file matches.
-async fn table(state: &SessionState, path: &str, form: Form) -> DfResult<Option<Arc<dyn TableProvider>>> {
-    let url = ListingTableUrl::parse(path)?;
-    let format = form.format();
-    let extension = if url.get_glob().is_some() || url.is_collection() { format.get_ext() } else { String::new() };
-    let options = ListingOptions::new(format).with_file_extension(extension);
-    let store = state.runtime_env().object_store(url.object_store())?;
-    let mut files = url.list_all_files(state, store.as_ref(), &options.file_extension).await?;
-    match futures::TryStreamExt::try_next(&mut files).await {
-        Ok(Some(_)) => {}
-        Ok(None) => return Ok(None),
-        Err(error) if error.to_string().contains("not found") => return Ok(None),
-        Err(error) => return Err(error),
+async fn table(resolver: &Resolver<'_>, path: &str, form: Form) -> DfResult<Option<Arc<dyn TableProvider>>> {
+    let state = resolver.bench.state();
+    let found = remote_store(path, &resolver.core.options.s3).await;
+    if let Some((root, store)) = found.map_err(|e| plan_datafusion_err!("{e}"))? {
+        let root = Url::parse(&root).map_err(|e| plan_datafusion_err!("{root}: {e}"))?;
+        state.runtime_env().register_object_store(&root, store);
     }
-    drop(files);
-    let mut schema = options.infer_schema(state, &url).await?;
+    let options = ListingOptions::new(form.format()).with_file_extension("");
+    let files = found_files(state, path, form).await?;
+    let Some((first, _)) = files.first() else { return Ok(None) };
+    let store = state.runtime_env().object_store(first)?;
+    let (urls, objects): (Vec<_>, Vec<_>) = files.into_iter().unzip();
+    let mut schema = options.format.infer_schema(state, &store, &objects).await?;
     if matches!(form, Form::Csv { .. }) {
-        schema = with_leading_zeros(state, &url, &options, &schema).await?;
+        schema = with_leading_zeros(state, &urls, &options, &schema).await?;
     }
-    Ok(Some(listing(&url, &options, schema)?))
+    Ok(Some(listing(&urls, &options, schema)?))
 }
 
-fn listing(url: &ListingTableUrl, options: &ListingOptions, schema: SchemaRef) -> DfResult<Arc<dyn TableProvider>> {
-    let config = ListingTableConfig::new(url.clone()).with_listing_options(options.clone()).with_schema(schema);
-    Ok(Arc::new(ListingTable::try_new(config)?))
+/// Signs of a pattern. Of an address on the web they are none: `?` begins its parameters.
+fn wildcard(path: &str) -> Option<usize> {
+    path.find(['*', '?', '[', '{']).filter(|_| !is_web(path) && !Path::new(path).is_file())
+}
+
+fn is_web(path: &str) -> bool {
+    path.starts_with("http://") || path.starts_with("https://")
+}
+
+/// The files that a path or pattern names, in the order of their names. `*` and `?` match no slash, `**` does. Names that
+/// begin with a dot are matched only when they are written out.
+async fn found_files(state: &SessionState, path: &str, form: Form) -> DfResult<Vec<(ListingTableUrl, ObjectMeta)>> {
+    match wildcard(path) {
+        Some(wildcard) => matching(state, path, wildcard).await,
+        None if is_web(path) && path.contains('?') => {
+            plan_err!("what stands behind `?` is not sent: declare it in `sources/*.yaml`")
+        }
+        None => written(state, path, form).await,
+    }
+}
+
+/// A file, or all of a folder that is called like one.
+async fn written(state: &SessionState, path: &str, form: Form) -> DfResult<Vec<(ListingTableUrl, ObjectMeta)>> {
+    let url = match Path::new(path).is_file() {
+        true => local(Path::new(path))?,
+        false => ListingTableUrl::parse(path)?,
+    };
+    let ending = if url.is_collection() { form.format().get_ext() } else { String::new() };
+    let store = state.runtime_env().object_store(&url)?;
+    match url.list_all_files(state, store.as_ref(), &ending).await?.try_collect::<Vec<_>>().await {
+        Ok(found) => found.into_iter().map(|object| Ok((url_of(&url, &object)?, object))).collect(),
+        Err(error) if error.to_string().contains("not found") => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
+}
+
+async fn matching(state: &SessionState, path: &str, wildcard: usize) -> DfResult<Vec<(ListingTableUrl, ObjectMeta)>> {
+    let (folder, below) = path.split_at(path[..wildcard].rfind('/').map_or(0, |slash| slash + 1));
+    let folder = ListingTableUrl::parse(if folder.is_empty() { "./" } else { folder })?;
+    let glob = GlobBuilder::new(below).literal_separator(true).build();
+    let glob = glob.map_err(|e| plan_datafusion_err!("it is no pattern: {}", e.kind()))?.compile_matcher();
+    let names_hidden = below.split('/').any(|part| part.starts_with('.'));
+    let above = folder.prefix().as_ref().to_owned();
+    let matches = |object: &ObjectMeta| {
+        let name = object.location.as_ref().strip_prefix(&above).unwrap_or_default().trim_start_matches('/');
+        let is_hidden = name.split('/').any(|part| part.starts_with('.'));
+        (names_hidden || !is_hidden) && glob.is_match(name)
+    };
+    let store = state.runtime_env().object_store(&folder)?;
+    let mut objects: Vec<ObjectMeta> = store.list(Some(folder.prefix())).try_collect().await?;
+    objects.retain(matches);
+    objects.sort_by(|a, b| a.location.cmp(&b.location));
+    objects.into_iter().map(|object| Ok((url_of(&folder, &object)?, object))).collect()
+}
+
+/// The address of an object of the store that `of` is in.
+fn url_of(of: &ListingTableUrl, object: &ObjectMeta) -> DfResult<ListingTableUrl> {
+    let mut url = of.get_url().clone();
+    // Whatever signs are in its name.
+    if let Ok(mut segments) = url.path_segments_mut() {
+        segments.clear().extend(object.location.as_ref().split('/'));
+    }
+    ListingTableUrl::try_new(url, None)
+}
+
+/// A file of this machine whose name is no pattern, whatever signs are in it.
+fn local(path: &Path) -> DfResult<ListingTableUrl> {
+    let absolute = std::path::absolute(path)?;
+    let url = Url::from_file_path(&absolute).map_err(|()| plan_datafusion_err!("{} is no path", absolute.display()))?;
+    ListingTableUrl::try_new(url, None)
+}
+
+fn listing(urls: &[ListingTableUrl], options: &ListingOptions, schema: SchemaRef) -> DfResult<Arc<dyn TableProvider>> {
+    let config = ListingTableConfig::new_with_multi_paths(urls.to_vec());
+    Ok(Arc::new(ListingTable::try_new(config.with_listing_options(options.clone()).with_schema(schema))?))
 }
 
 /// Numbers with leading zeros are codes, and stay text.
 async fn with_leading_zeros(
     state: &SessionState,
-    url: &ListingTableUrl,
+    urls: &[ListingTableUrl],
     options: &ListingOptions,
     schema: &SchemaRef,
 ) -> DfResult<SchemaRef> {
@@ -128,7 +207,7 @@ async fn with_leading_zeros(
     if numbers.is_empty() {
         return Ok(Arc::clone(schema));
     }
-    let scan = listing(url, options, text)?.scan(state, Some(&numbers), &[], Some(INFERRED_ROWS)).await?;
+    let scan = listing(urls, options, text)?.scan(state, Some(&numbers), &[], Some(INFERRED_ROWS)).await?;
     let mut codes = BTreeSet::new();
     for batch in collect(scan, state.task_ctx()).await? {
         for (column, original) in batch.columns().iter().zip(&numbers) {

@@ -13,6 +13,7 @@ use polder_base::Timestamp;
 use polder_catalog::CommitId;
 use polder_diag::Diagnostic;
 use polder_govern::Principal;
+use polder_store::S3Options;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -39,6 +40,8 @@ pub struct SessionOptions {
     pub default_namespace: Option<String>,
     /// `FROM 'x.csv'`, and warnings that tell of all tables: for the person at the command line only.
     pub allow_files: bool,
+    /// How `FROM 's3://…'` is read.
+    pub s3: S3Options,
     pub limits: Limits,
 }
 
@@ -51,6 +54,7 @@ impl SessionOptions {
             run_time: None,
             default_namespace: None,
             allow_files: false,
+            s3: S3Options::default(),
             limits: Limits::default(),
         }
     }

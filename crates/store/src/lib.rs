@@ -9,6 +9,7 @@
 mod disk;
 mod error;
 mod memory;
+mod remote;
 mod s3;
 mod sqlite;
 mod state;
@@ -17,6 +18,7 @@ mod warehouse;
 pub use disk::LocalDisk;
 pub use error::{MEND_STATE, StoreError};
 pub use memory::{MemoryState, MemoryStorage};
+pub use remote::remote_store;
 pub use s3::{Bucket, BucketObject, ByteStream, S3Location, S3Options, S3Storage, Secret};
 pub use sqlite::SqliteState;
 pub use state::{Batch, Expect, Key, Outcome, Space, State, Write};

@@ -292,3 +292,51 @@ fn every_table_of_the_platform_has_rows() {
     let wrong = "select count(*) from system.steps s left join system.runs r on s.run = r.run where r.run is null";
     assert_eq!(shop.number(wrong), 0);
 }
+
+#[test]
+fn patterns_of_files_go_through_folders() {
+    let project = one();
+    for (path, text) in [
+        ("exports/2025/orders.csv", "id,zip\n1,01234\n"),
+        ("exports/2026/orders.csv", "id,zip\n2,5\n3,6\n"),
+        ("exports/2026/returns.csv", "id,zip\n4,7\n"),
+        ("exports/2026/deep/orders.csv", "id,zip\n5,8\n"),
+        ("exports/2026/.hidden.csv", "id,zip\n6,9\n"),
+        ("exports/odd [1] %41.csv", "id,zip\n7,1\n"),
+    ] {
+        project.write(path, text);
+    }
+    for (pattern, ids) in [
+        ("exports/*/orders.csv", "1,2,3"),
+        ("exports/2026/*.csv", "2,3,4"),
+        ("exports/{2025,2026}/{orders,returns}.csv", "1,2,3,4"),
+        ("exports/**/orders.csv", "1,2,3,5"),
+        ("exports/202[6-9]/o*.csv", "2,3"),
+        ("./exports/*/returns.csv", "4"),
+        ("exports/odd [1] %41.csv", "7"),
+    ] {
+        let statement = format!("select string_agg(cast(id as text), ',' order by id) as ids from '{pattern}'");
+        assert_eq!(project.ask(&statement)[0]["ids"], ids, "{pattern}");
+    }
+    // What one file has decides for all: digits with leading zeros are no number.
+    assert_eq!(project.ask("select zip from 'exports/*/orders.csv' order by id")[0]["zip"], "01234");
+    let absolute = project.path("exports/*/returns.csv");
+    assert_eq!(project.number(&format!("select id from '{}'", absolute.display())), 4);
+    for (path, message) in [
+        ("exports/*/none.csv", "error[S008]: there is no file `exports/*/none.csv`"),
+        ("exports/2027/*.csv", "error[S008]: there is no file `exports/2027/*.csv`"),
+        ("exports/[.csv", "error[S008]: `exports/[.csv` cannot be read: it is no pattern"),
+        ("s3://a b/x.csv", "a bucket's name is made of letters"),
+        ("http://127.0.0.1:9/x.csv", "error[S008]: `http://127.0.0.1:9/x.csv` cannot be read"),
+    ] {
+        let done = project.polder(&["sql", &format!("select * from '{path}'")]).ends_with(2).complains(message);
+        assert!(!done.err.contains("RuntimeEnv"), "{}", done.err);
+    }
+}
+
+#[test]
+fn json_has_texts_for_numbers_that_it_has_not() {
+    let project = one();
+    let rows = project.ask("select cast('NaN' as double) as a, cast('-inf' as double) as b, map {1: 0.5} as m");
+    assert_eq!(serde_json::Value::from(rows).to_string(), r#"[{"a":"NaN","b":"-Infinity","m":{"1":0.5}}]"#);
+}

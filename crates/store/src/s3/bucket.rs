@@ -68,6 +68,11 @@ impl fmt::Debug for Bucket {
 }
 
 impl Bucket {
+    /// The bucket as a store of objects, for those who read it as one.
+    pub(crate) fn object_store(&self) -> Arc<dyn ObjectStore> {
+        Arc::<AmazonS3>::clone(&self.store)
+    }
+
     /// Prepares everything; nothing is asked of the store yet.
     ///
     /// # Errors
