@@ -206,10 +206,22 @@ fn format_of(options: &FileOptions, problems: &mut Problems<'_>) -> Option<Forma
     }
     let path = options.path.value.to_lowercase();
     // Behind the path of an address may be parameters.
-    let path = if is_web(&path) { path.split(['?', '#']).next().unwrap_or_default().to_owned() } else { path };
-    let path = path.strip_suffix(".gz").or_else(|| path.strip_suffix(".zst")).unwrap_or(&path);
-    let ending = path.rsplit('/').next().and_then(|file| file.rsplit_once('.')).map(|(_, ending)| ending);
-    let format = ending.and_then(Format::of);
+    let paths = match is_web(&path) {
+        true => vec![path.split(['?', '#']).next().unwrap_or_default().to_owned()],
+        false => alternatives(&path),
+    };
+    let formats: Vec<Option<Format>> = paths.iter().map(|path| format_by_ending(path)).collect();
+    // What is read in the same way.
+    let kind = |format: Format| if matches!(format, Format::ndjson | Format::json) { Format::jsonl } else { format };
+    if let [Some(first), others @ ..] = formats.as_slice()
+        && others.iter().any(|other| other.is_some_and(|other| kind(other) != kind(*first)))
+    {
+        let message = format!("`{}` names files of several formats", options.path.value);
+        let diagnostic = Diagnostic::error(codes::VALUE, message).at(options.path.span.clone(), "");
+        problems.push(diagnostic.hint("a stream has one: write a stream for each of them"));
+        return None;
+    }
+    let format = if formats.iter().all(Option::is_some) { formats.first().copied().flatten() } else { None };
     if format.is_none() && !options.path.value.trim().is_empty() {
         let message = format!("the format of `{}` cannot be told from its ending", options.path.value);
         let diagnostic = Diagnostic::error(codes::MISSING_KEY, message)
@@ -218,6 +230,52 @@ fn format_of(options: &FileOptions, problems: &mut Problems<'_>) -> Option<Forma
         problems.push(diagnostic);
     }
     format
+}
+
+fn format_by_ending(path: &str) -> Option<Format> {
+    let path = path.strip_suffix(".gz").or_else(|| path.strip_suffix(".zst")).unwrap_or(path);
+    let (_, ending) = path.rsplit('/').next()?.rsplit_once('.')?;
+    Format::of(ending)
+}
+
+/// Patterns that one with `{a,b}` stands for, as far as they are looked at.
+const MOST_ALTERNATIVES: usize = 64;
+
+/// The patterns without `{a,b}` that a pattern stands for; itself, where it has none.
+fn alternatives(pattern: &str) -> Vec<String> {
+    let mut open = vec![pattern.to_owned()];
+    let mut plain = Vec::new();
+    while let Some(pattern) = open.pop() {
+        match braces(&pattern).filter(|_| open.len() + plain.len() < MOST_ALTERNATIVES) {
+            Some((before, within, after)) => {
+                open.extend(within.into_iter().rev().map(|choice| format!("{before}{choice}{after}")));
+            }
+            None => plain.push(pattern),
+        }
+    }
+    plain
+}
+
+/// What stands before the first braces of a pattern, what may stand in their place, and what stands behind them.
+fn braces(pattern: &str) -> Option<(&str, Vec<&str>, &str)> {
+    let start = pattern.find('{')?;
+    let (mut depth, mut from, mut choices) = (0_usize, start + 1, Vec::new());
+    for (at, c) in pattern.char_indices().skip_while(|(at, _)| *at < start) {
+        match c {
+            '{' => depth += 1,
+            ',' if depth == 1 => {
+                choices.push(&pattern[from..at]);
+                from = at + 1;
+            }
+            '}' if depth == 1 => {
+                choices.push(&pattern[from..at]);
+                return Some((&pattern[..start], choices, &pattern[at + 1..]));
+            }
+            '}' => depth -= 1,
+            _ => {}
+        }
+    }
+    None
 }
 
 fn csv_only(options: &FileOptions, problems: &mut Problems<'_>) {
@@ -241,6 +299,24 @@ fn delimiter(text: &At<String>, problems: &mut Problems<'_>) -> Option<u8> {
             let message = format!("`{}` cannot divide fields: one ASCII character, or `tab`", text.value);
             problems.push(Diagnostic::error(codes::VALUE, message).at(text.span.clone(), ""));
             None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::alternatives;
+
+    #[test]
+    fn braces_stand_for_alternatives() {
+        for (pattern, want) in [
+            ("a/*.csv", &["a/*.csv"][..]),
+            ("*.{csv,csv.gz}", &["*.csv", "*.csv.gz"]),
+            ("{a,b}/{x.csv,y.tsv}", &["a/x.csv", "a/y.tsv", "b/x.csv", "b/y.tsv"]),
+            ("*.{csv{,.gz},tsv}", &["*.csv", "*.csv.gz", "*.tsv"]),
+            ("a{.csv", &["a{.csv"]),
+        ] {
+            assert_eq!(alternatives(pattern), want, "{pattern}");
         }
     }
 }

@@ -243,6 +243,10 @@ fn sources() {
             "files: data/*",
             "error[P004]: the format of `data/*` cannot be told from its ending\n  add `format:`, one of `csv`, `tsv`, `jsonl`, `ndjson`, `json` and `parquet`",
         ),
+        (
+            "files: 'data/*.{csv,jsonl}'",
+            "error[P005]: `data/*.{csv,jsonl}` names files of several formats\n  a stream has one: write a stream for each of them",
+        ),
         ("files: 'data/[a.csv'", "error[P005]: `data/[a.csv` is no pattern: unclosed character class; missing ']'"),
         (
             "files: a.csv\nformat: cvs",

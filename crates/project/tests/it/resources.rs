@@ -363,3 +363,15 @@ fn a_pipeline_with_all_keys() {
     assert_eq!((hook.webhook.as_str(), hook.failure, hook.recovery), ("https://chat/s3cret", true, false));
     assert!(!format!("{project:?}").contains("s3cret"), "addresses are secrets");
 }
+
+#[test]
+fn ends_of_patterns_may_be_alternatives() {
+    let folder = Folder::new(&[
+        ("sources/orders.yaml", "files: data/*.{csv,csv.gz}\n"),
+        ("sources/events.yaml", "files: 'data/{new,old}/*.{jsonl,jsonl.zst,ndjson}'\n"),
+    ]);
+    let project = folder.project();
+    let (orders, events) = (files(&project, "bronze.orders"), files(&project, "bronze.events"));
+    assert!(matches!(orders.format, FileFormat::Csv) && matches!(events.format, FileFormat::JsonLines));
+    assert!(matches!(orders.mode, FileMode::Append) && matches!(events.mode, FileMode::Append));
+}
