@@ -12,7 +12,7 @@ use serde::Serialize;
 use crate::damage::Looked;
 use crate::run::journal::{all, steps_of};
 use crate::tables::{TableRow, column_list};
-use crate::{App, AppError, Damaged, RowDifference, Shown, codes};
+use crate::{App, AppError, Damaged, RowDifference, Shown, Undone, codes};
 
 /// Where a project stands.
 #[derive(Debug, Clone, Serialize)]
@@ -65,6 +65,9 @@ pub struct Moved {
     pub after: CommitId,
     /// What was asked for: what was merged in, or what was gone back to.
     pub to: Shown,
+    /// What a merge left to do.
+    #[serde(skip_serializing_if = "Undone::is_nothing")]
+    pub undone: Undone,
 }
 
 /// A commit of a ref's history.
@@ -376,7 +379,7 @@ impl App {
     }
 
     /// Merges a ref into a branch, the current one unless given, as one commit. `unchecked`: also what a run wrote that
-    /// was not published.
+    /// was not published. Nothing is computed or checked: what that leaves to do is told.
     ///
     /// # Errors
     /// Unknown refs; commits of a run that was not found good; tables that both sides changed in ways that do not go
@@ -392,12 +395,18 @@ impl App {
             self.refuse_unpublished(from, &branch).await?;
         }
         self.catalog.merge(from, &branch, &self.author(), &format!("Merge {from} into {branch}")).await?;
-        self.moved(branch, before, to).await
+        let mut moved = self.moved(branch, before, to).await?;
+        if moved.before != moved.after {
+            let theirs = CommitId(moved.to.commit.clone());
+            // The merge is done, whether or not it can be found out what it leaves to do.
+            moved.undone = self.undone(&moved.before, &theirs, &moved.after).await.unwrap_or_default();
+        }
+        Ok(moved)
     }
 
     async fn moved(&self, branch: String, before: CommitId, to: Shown) -> Result<Moved, AppError> {
         let after = self.catalog.resolve(&branch).await?;
-        Ok(Moved { branch, before, after, to })
+        Ok(Moved { branch, before, after, to, undone: Undone::default() })
     }
 
     /// Makes a branch show what it showed at `to`, as a new commit: everything, or some tables with their cursors and

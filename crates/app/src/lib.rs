@@ -7,6 +7,7 @@
 
 mod add;
 mod app;
+mod behind;
 mod bisect;
 mod blueprint;
 mod checks;
@@ -35,6 +36,7 @@ mod warehouse;
 
 pub use add::{Added, Addition};
 pub use app::{App, OpenOptions};
+pub use behind::Undone;
 pub use bisect::{BisectOutcome, BisectRequest, Bisected, Culprit};
 pub use checks::CheckSummary;
 pub use damage::Damaged;

@@ -74,10 +74,10 @@ impl App {
     }
 }
 
-struct Planner<'a> {
-    app: &'a App,
-    base: &'a CommitId,
-    full_refresh: bool,
+pub(crate) struct Planner<'a> {
+    pub(crate) app: &'a App,
+    pub(crate) base: &'a CommitId,
+    pub(crate) full_refresh: bool,
 }
 
 impl Planner<'_> {
@@ -119,7 +119,12 @@ impl Planner<'_> {
         })
     }
 
-    async fn model(&self, model: &Arc<CompiledModel>, waits: &[&StepKey]) -> Result<(Action, String), AppError> {
+    /// What will become of a model. `waits`: steps before it that may change what it reads.
+    pub(crate) async fn model(
+        &self,
+        model: &Arc<CompiledModel>,
+        waits: &[&StepKey],
+    ) -> Result<(Action, String), AppError> {
         let existing = self.entry(EntryKey::Relation(model.table.clone())).await?;
         let kind = model.kind();
         if self.full_refresh {

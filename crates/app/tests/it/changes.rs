@@ -173,3 +173,59 @@ async fn policies_apply_to_who_compares() {
     assert_eq!((compared("ada").await, compared("ann").await), (3, 1));
     assert_eq!(rows(&project.open().await, "main", "select count(*) from bronze.orders").await, ["9"]);
 }
+
+fn names(tables: &[polder_base::TableName]) -> Vec<String> {
+    tables.iter().map(ToString::to_string).collect()
+}
+
+fn chosen(select: &str, branch: &str) -> RunRequest {
+    RunRequest { select: vec![select.to_owned()], ..on(branch) }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_merge_tells_what_it_leaves_to_build() {
+    let project = shop();
+    project.publish().await;
+    project.open().await.create_branch("fix", None).await.unwrap();
+    project.write("models/silver/orders.sql", "select order_id, customer, amount + 1 as amount from bronze.orders\n");
+    // What is made from it is not built on the branch.
+    project.run_with(&chosen("silver.orders", "fix")).await;
+    let app = project.open().await;
+    let merged = app.merge("fix", Some("main"), false).await.unwrap_or_else(|e| panic!("{}", told(&e)));
+    assert_eq!(names(&merged.undone.behind), ["gold.people", "gold.total"], "{:?}", merged.undone);
+    let again = app.merge("fix", Some("main"), false).await.unwrap();
+    assert!(again.undone.is_nothing(), "nothing was merged: {again:?}");
+    project.publish().await;
+    app.create_branch("more", None).await.unwrap();
+    project.write(
+        "models/gold/total.sql",
+        "select customer, sum(amount) as total, 1 as one from silver.orders group by 1\n",
+    );
+    project.run_with(&on("more")).await;
+    let app = project.open().await;
+    assert!(app.merge("more", Some("main"), false).await.unwrap().undone.is_nothing(), "all of it was built");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_merge_tells_what_neither_side_has_seen_together() {
+    let project = shop();
+    project.write("models/gold/vip.sql", "select 'c1' as customer\n");
+    project.write(
+        "checks/vip.yaml",
+        "table: gold.vip\nchecks:\n  - relationships: { column: customer, to: silver.orders, field: customer }\n",
+    );
+    project.publish().await;
+    project.open().await.create_branch("fix", None).await.unwrap();
+    // On main orders come, and are built as far as silver; the branch has its own customers and totals.
+    project.write("data/orders/b.csv", &orders(7..=9));
+    project.run_with(&chosen("bronze.orders", "main")).await;
+    project.run_with(&chosen("silver.orders", "main")).await;
+    project.write("models/gold/vip.sql", "select 'c2' as customer\n");
+    project.write("models/gold/total.sql", "select customer, count(*) as total from silver.orders group by customer\n");
+    project.run_with(&chosen("gold.vip", "fix")).await;
+    project.run_with(&chosen("gold.total", "fix")).await;
+    let app = project.open().await;
+    let merged = app.merge("fix", Some("main"), false).await.unwrap_or_else(|e| panic!("{}", told(&e)));
+    assert_eq!(names(&merged.undone.behind), ["gold.total"], "{:?}", merged.undone);
+    assert_eq!(merged.undone.unchecked, ["gold.vip"]);
+}

@@ -2,7 +2,7 @@
 
 use polder_app::{
     App, Damaged, Difference, Dropped, LogEntry, LoggedChange, Moved, OpenRun, RefRow, RowDifference, RowSample, Shown,
-    Status,
+    Status, Undone,
 };
 use polder_base::{TableName, Timestamp};
 use polder_run::{RunKind, RunRecord, RunStatus};
@@ -425,8 +425,28 @@ pub fn merge(cx: Context<'_>, arguments: &Merge) -> Result<Exit, Failure> {
             true => format!("{name} has all of {} already", arguments.from),
             false => format!("merged {} into {name}: {}", arguments.from, short(&moved.after.0)),
         });
+        undone(&app, &moved, cx.terminal.paint())?;
         Ok(Exit::Ok)
     })
+}
+
+/// Tells what a merge left to do, and how it is done.
+fn undone(app: &App, moved: &Moved, paint: Paint) -> Result<(), Failure> {
+    let Undone { behind, unchecked } = &moved.undone;
+    let at = app.naming("--ref", &moved.branch)?;
+    let label = |label: &str| paint.style(DIM, &format!("  {label:<9}"));
+    if !behind.is_empty() {
+        let tables = behind.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let why = format!("not what the files make of what {} shows now", moved.branch);
+        terminal::line(&format!("{} {}: {why}", label("behind"), tables.join(", ")));
+        terminal::line(&format!("{} polder run {}{at}", label("build"), tables.join(" ")));
+    }
+    if !unchecked.is_empty() {
+        let why = "their checks look at tables of both sides";
+        terminal::line(&format!("{} {}: {why}", label("unchecked"), unchecked.join(", ")));
+        terminal::line(&format!("{} polder check {}{at}", label("check"), unchecked.join(" ")));
+    }
+    Ok(())
 }
 
 pub fn drop(cx: Context<'_>, arguments: &Drop) -> Result<Exit, Failure> {
