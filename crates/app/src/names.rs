@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use polder_base::TableName;
+use polder_base::{TableName, quote_text};
 use polder_sql::{Function, search_order, system_tables};
 
 use crate::query::SqlSession;
@@ -47,8 +47,8 @@ impl SqlSession {
         search_order(self.inner().options().default_namespace.as_deref())
     }
 
-    /// Reads what statements of this session may name, as of its commit. A table whose metadata cannot be read leaves
-    /// all tables without columns, but not without names.
+    /// Reads what statements of this session may name, as of its commit. A table whose metadata cannot be read has a
+    /// name and no columns.
     ///
     /// # Errors
     /// State that cannot be read.
@@ -60,26 +60,51 @@ impl SqlSession {
                 relations.insert(TableName::new(namespace, name), Vec::new());
             }
         }
-        let columns = "select table_schema, table_name, column_name from information_schema.columns \
-                       order by table_schema, table_name, ordinal_position";
-        for row in texts_of(self, columns).await.unwrap_or_default() {
-            if let [Some(namespace), Some(name), Some(column)] = row.as_slice() {
-                relations.entry(TableName::new(namespace, name)).or_default().push(column.clone());
-            }
-        }
+        self.read_columns(&mut relations).await;
         for table in system_tables() {
             // Those fail only where a policy denies them.
             if let Ok(schema) = self.inner().schema(&format!("select * from {}", table.sql())).await {
                 relations.insert(table, schema.fields().iter().map(|field| field.name().clone()).collect());
             }
         }
-        let refs = texts_of(self, "select name from system.refs order by name").await.unwrap_or_default();
+        let refs = self.refs().await.unwrap_or_default();
         Ok(Names {
             relations: relations.into_iter().map(|(name, columns)| NamedRelation { name, columns }).collect(),
             search: self.search(),
             functions: self.functions()?,
-            refs: refs.into_iter().flatten().flatten().collect(),
+            refs,
         })
+    }
+
+    /// The branches and tags that the session's principal may know of, by name.
+    ///
+    /// # Errors
+    /// State that cannot be read; a policy that denies it.
+    pub async fn refs(&self) -> Result<Vec<String>, AppError> {
+        let refs = texts_of(self, "select name from system.refs order by name").await?;
+        Ok(refs.into_iter().flatten().flatten().collect())
+    }
+
+    /// Reads the columns of all relations at once, or, where one of them is damaged, of each by itself.
+    async fn read_columns(&self, relations: &mut BTreeMap<TableName, Vec<String>>) {
+        let columns = "select table_schema, table_name, column_name from information_schema.columns";
+        let order = "order by table_schema, table_name, ordinal_position";
+        let mut found = Vec::new();
+        match texts_of(self, &format!("{columns} {order}")).await {
+            Ok(rows) => found = rows,
+            Err(_) => {
+                for table in relations.keys() {
+                    let (namespace, name) = (quote_text(&table.namespace), quote_text(&table.name));
+                    let one = format!("where table_schema = {namespace} and table_name = {name}");
+                    found.extend(texts_of(self, &format!("{columns} {one} {order}")).await.unwrap_or_default());
+                }
+            }
+        }
+        for row in found {
+            if let [Some(namespace), Some(name), Some(column)] = row.as_slice() {
+                relations.entry(TableName::new(namespace, name)).or_default().push(column.clone());
+            }
+        }
     }
 
     /// The functions that statements may call, by name.

@@ -113,3 +113,36 @@ async fn a_policy_that_does_not_fit_its_table_hides_that_table() {
     let masked = row(&project.open().await, "main", "select count(*) from bronze.orders where customer = 'c1'").await;
     assert_eq!(masked, "0");
 }
+
+/// What the prompt completes, and lists as refs.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn names_are_those_that_a_session_may_know() {
+    let project = shop().await;
+    project.write("models/gold/total.sql", "select sum(amount) as total from bronze.orders\n");
+    project.write("policies/refs.yaml", "table: system.refs\nfor: [ann]\ndeny: true\n");
+    project.write("policies/orders.yaml", "table: bronze.orders\nfor: [ann]\ndeny: true\n");
+    project.publish().await;
+    let app = project.open().await;
+    let session = async |principal: &str| {
+        let options = SqlOptions { principal: Some(principal.to_owned()), ..SqlOptions::default() };
+        app.session(&options).await.unwrap()
+    };
+    let (ada, ann) = (session("ada").await, session("ann").await);
+    assert_eq!(ada.refs().await.unwrap(), ["main"]);
+    assert!(told(&ann.refs().await.unwrap_err()).contains("may not read system.refs"));
+    let names = ann.names().await.unwrap();
+    assert!(names.refs.is_empty() && names.relation("bronze", "orders").is_none(), "{names:?}");
+
+    // A table that is damaged has a name; all others have their columns, too.
+    let folder = project.file(".polder/warehouse/bronze");
+    for table in std::fs::read_dir(folder).unwrap() {
+        std::fs::remove_dir_all(table.unwrap().path().join("metadata")).unwrap();
+    }
+    let app = project.open().await;
+    let options = SqlOptions { principal: Some("ada".to_owned()), ..SqlOptions::default() };
+    let names = app.session(&options).await.unwrap().names().await.unwrap();
+    let columns = |namespace: &str, name: &str| names.relation(namespace, name).unwrap().columns.clone();
+    assert_eq!(columns("gold", "total"), ["total"]);
+    assert!(columns("bronze", "orders").is_empty());
+    assert!(columns("system", "refs").contains(&"name".to_owned()));
+}

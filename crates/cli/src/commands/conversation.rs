@@ -233,8 +233,14 @@ impl<'a> Conversation<'a> {
         Ok(())
     }
 
-    fn refs(&self) -> Result<(), Failure> {
-        let (refs, now, at) = (self.runtime.block_on(self.app.refs())?, now(&self.app), self.at()?);
+    /// To somebody else than the person at the command line, those that policies leave.
+    fn refs(&mut self) -> Result<(), Failure> {
+        self.reopen()?;
+        let (mut refs, now, at) = (self.runtime.block_on(self.app.refs())?, now(&self.app), self.at()?);
+        if self.options.principal.is_some() {
+            let known = self.runtime.block_on(self.asker.session.refs())?;
+            refs.retain(|r| known.contains(&r.name));
+        }
         let moment = |at: Option<polder_base::Timestamp>| at.map(|at| human::moment(at, now)).unwrap_or_default();
         let rows: Vec<Vec<String>> = refs
             .iter()
