@@ -94,6 +94,30 @@ def compare(project, connection, name, location):
     return int(wanted[0]), len(columns)
 
 
+def handbook(project, connection):
+    """Runs the Python of the handbook's page on storage, word for word but for the table's name."""
+    with open(os.path.join(ROOT, "docs", "storage.md"), encoding="utf-8") as page:
+        code = page.read().split("```python\n")[1].split("```")[0]
+    # The extensions are those of the test's packages; DuckDB would fetch them from its own server.
+    code = code.replace("INSTALL avro; LOAD avro; INSTALL iceberg; LOAD iceberg", "SELECT 1")
+    code = code.replace("gold.daily", "gold.daily_revenue")
+    here, path = os.getcwd(), os.environ["PATH"]
+    found = {}
+    connect, duckdb.connect = duckdb.connect, lambda: connection
+    try:
+        os.chdir(project.folder)
+        os.environ["PATH"] = os.path.dirname(project.polder) + os.pathsep + path
+        exec(code, found)  # pylint: disable=exec-used
+    finally:
+        os.chdir(here)
+        os.environ["PATH"] = path
+        duckdb.connect = connect
+    wanted = project.ask("select count(*) as n from gold.daily_revenue")[0]["n"]
+    if (found["rows"].num_rows, len(found["same"])) != (wanted, wanted):
+        sys.exit(f"interop: the handbook's code finds {found['rows'].num_rows} and {len(found['same'])} rows of {wanted}")
+    print(f"interop: the handbook's code finds the {wanted:,} rows of gold.daily_revenue")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("--project", help="compare the tables of this project instead")
@@ -109,6 +133,8 @@ def main():
         for name, location in tables:
             rows, columns = compare(project, connection, name, location)
             print(f"interop: {name}: {rows:,} rows, {columns} sums: the same in polder, PyIceberg and DuckDB")
+        if any(name == "gold.daily_revenue" for name, _ in tables):
+            handbook(project, connection)
 
 
 if __name__ == "__main__":

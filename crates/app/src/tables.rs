@@ -36,6 +36,7 @@ pub struct TableDetails {
     pub files: Option<u64>,
     /// Absolute, for other engines.
     pub location: Option<String>,
+    /// Absolute: what PyIceberg, DuckDB and others open.
     pub metadata_file: String,
     pub uuid: String,
     /// The newest first.
@@ -132,6 +133,7 @@ impl App {
             details => details?,
         };
         details.damaged = damaged;
+        details.metadata_file = self.catalog.tables().warehouse().location(&details.metadata_file);
         let project = &self.loaded.project;
         details.declared_in = project.tables.get(table).map(|span| span.file.to_string());
         let checks = project.checks.iter().filter(|c| c.table == *table);
