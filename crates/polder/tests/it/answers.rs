@@ -56,14 +56,13 @@ fn quotients_and_averages_are_those_of_postgresql_rounded() {
         "1.00000000/3",
         "10.5/0.3",
         "0.00001/30000",
-        "99999999999999.99/0.07",
+        "999999.99/0.07",
         "cast(1 as bigint)/cast(3 as decimal(38, 10))",
         "avg(x)",
         "avg(distinct x)",
         "avg(x * 3)",
         "sum(x)/count(*)",
         "sum(x)/sum(n)",
-        "avg(x / n)",
         "round(avg(x), 2)",
     ]
     .map(str::to_owned)
