@@ -60,13 +60,17 @@ pub(crate) fn parameter_types(plan: &LogicalPlan, said: &[Option<DataType>]) -> 
 /// Gives `$1` of `x = any($1)`, which the planner makes `array_has($1, x)`, the type that it has where the client says
 /// none: a list of what `x` is.
 pub(crate) fn with_list_types(plan: LogicalPlan) -> Result<LogicalPlan> {
-    let rewrite = |node| expressions::rewrite(node, |expr, schema| Ok(with_list_type(expr, schema)));
+    let rewrite = |node| expressions::rewrite(node, is_any, |expr, schema| Ok(with_list_type(expr, schema)));
     Ok(plan.transform_up_with_subqueries(rewrite)?.data)
 }
 
+fn is_any(expr: &Expr) -> bool {
+    matches!(expr, Expr::ScalarFunction(call) if call.func.name() == "array_has")
+}
+
 fn with_list_type(mut expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
+    let is_any = is_any(&expr);
     let Expr::ScalarFunction(call) = &mut expr else { return Transformed::no(expr) };
-    let is_any = call.func.name() == "array_has";
     let [Expr::Placeholder(list), value] = call.args.as_mut_slice() else { return Transformed::no(expr) };
     let item = match value.get_type(schema) {
         Ok(DataType::Utf8View | DataType::LargeUtf8) => DataType::Utf8,

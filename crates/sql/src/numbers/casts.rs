@@ -74,17 +74,19 @@ impl AnalyzerRule for WrittenCasts {
     }
 
     fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> Result<LogicalPlan> {
-        let rewrite = |node| expressions::rewrite(node, gives_integer, |expr, schema| Ok(self.rewrite(expr, schema)));
+        let rewrite = |node| expressions::rewrite(node, is_written, |expr, schema| Ok(self.rewrite(expr, schema)));
         Ok(plan.transform_up_with_subqueries(rewrite)?.data)
     }
 }
 
-fn gives_integer(expr: &Expr) -> bool {
-    match expr {
-        Expr::Cast(cast) => cast.field.data_type().is_integer(),
-        Expr::TryCast(cast) => cast.field.data_type().is_integer(),
-        _ => false,
-    }
+/// Casts that are ours to look at.
+fn is_written(expr: &Expr) -> bool {
+    let to = match expr {
+        Expr::Cast(cast) => cast.field.data_type(),
+        Expr::TryCast(cast) => cast.field.data_type(),
+        _ => return false,
+    };
+    to.is_integer() || matches!(to, DataType::Timestamp(..))
 }
 
 /// An expression that has no type yet is left to DataFusion, which says what is wrong with it.
