@@ -1,17 +1,11 @@
 //! Statements on threads of their own: those who wait for rows stay awake, however long an operator works.
 
-use std::pin::Pin;
-use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use datafusion::arrow::array::RecordBatch;
-use datafusion::arrow::datatypes::{DataType, SchemaRef};
-use datafusion::common::{Result as DfResult, ScalarValue};
-use datafusion::execution::RecordBatchStream;
-use futures::{Stream, StreamExt};
+use datafusion::arrow::datatypes::DataType;
+use datafusion::common::ScalarValue;
 use tokio::runtime::Handle;
-use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinError;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::stopping::Wanted;
@@ -19,9 +13,6 @@ use crate::{Prepared, QueryResult, Result, Session, SqlError};
 
 /// A statement whose planning takes longer is none that a person wrote.
 const PREPARED_WITHIN: Duration = Duration::from_secs(60);
-
-/// Batches that are ready before somebody asks for them.
-const AHEAD: usize = 2;
 
 impl Session {
     /// Runs one statement as [`Session::query_with`] does, planned and executed on other threads. Dropping what comes
@@ -35,40 +26,14 @@ impl Session {
         let (session, sql, values) = (self.stopped_by(&stop), sql.to_owned(), values.to_vec());
         let wanted = Wanted::new(stop);
         let deadline = self.deadline();
-        let (tell, told) = oneshot::channel();
-        let task = threads.spawn(async move {
-            let mut stream = match session.begin(&sql, &values).await {
-                Ok(stream) => stream,
-                Err(error) => {
-                    // Nobody may be waiting any more.
-                    let _ = tell.send(Err(error));
-                    return;
-                }
-            };
-            let (give, taken) = mpsc::channel(AHEAD);
-            if tell.send(Ok((stream.schema(), taken))).is_err() {
-                return;
-            }
-            while let Some(batch) = stream.next().await {
-                if give.send(batch).await.is_err() {
-                    return;
-                }
-            }
-        });
-        let task = AbortOnDropHandle::new(task);
-        let told = self.within(deadline, async { Ok(told.await) }).await?;
-        match told {
-            Ok(Ok((schema, rows))) => {
-                let stream = Elsewhere { schema, rows, task: Some(task) };
-                Ok(self.limited(wanted.stream(Box::pin(stream)), deadline))
-            }
-            Ok(Err(error)) => Err(error),
-            Err(_) => Err(ended(task.await)),
+        // What it gives is a channel of the task that makes the rows there.
+        let begun = AbortOnDropHandle::new(threads.spawn(async move { session.begin(&sql, &values).await }));
+        match self.within(deadline, async { Ok(begun.await) }).await? {
+            Ok(rows) => Ok(self.limited(wanted.stream(rows?), deadline)),
+            Err(error) => Err(ended(error)),
         }
     }
-}
 
-impl Session {
     /// Looks at a statement as [`Session::prepare`] does, on other threads.
     ///
     /// # Errors
@@ -79,48 +44,16 @@ impl Session {
         let task = AbortOnDropHandle::new(threads.spawn(async move { session.prepare(&sql, &types).await }));
         match tokio::time::timeout(timeout, task).await {
             Ok(Ok(prepared)) => prepared,
-            Ok(Err(error)) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-            Ok(Err(_)) => Err(SqlError::Cancelled),
+            Ok(Err(error)) => Err(ended(error)),
             Err(_) => Err(SqlError::Limit(format!("the statement could not be planned within {timeout:?}"))),
         }
     }
 }
 
-/// Why a statement ended without a word: the threads are being ended, or it is a defect, which is the caller's to catch.
-fn ended(result: std::result::Result<(), tokio::task::JoinError>) -> SqlError {
-    match result {
-        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-        _ => SqlError::Cancelled,
-    }
-}
-
-/// Rows that are made on other threads.
-struct Elsewhere {
-    schema: SchemaRef,
-    rows: mpsc::Receiver<DfResult<RecordBatch>>,
-    /// Away once it has ended.
-    task: Option<AbortOnDropHandle<()>>,
-}
-
-impl Stream for Elsewhere {
-    type Item = DfResult<RecordBatch>;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        if let Some(batch) = std::task::ready!(self.rows.poll_recv(cx)) {
-            return Poll::Ready(Some(batch));
-        }
-        let Some(task) = &mut self.task else { return Poll::Ready(None) };
-        let result = std::task::ready!(Pin::new(task).poll(cx));
-        self.task = None;
-        Poll::Ready(match result {
-            Ok(()) => None,
-            Err(_) => Some(Err(ended(result).into_datafusion())),
-        })
-    }
-}
-
-impl RecordBatchStream for Elsewhere {
-    fn schema(&self) -> SchemaRef {
-        Arc::clone(&self.schema)
+/// Why a task ended without a word: the threads are being ended, or it is a defect, which is the caller's to catch.
+fn ended(error: JoinError) -> SqlError {
+    match error.try_into_panic() {
+        Ok(panic) => std::panic::resume_unwind(panic),
+        Err(_) => SqlError::Cancelled,
     }
 }

@@ -25,19 +25,24 @@ use futures::{Stream, StreamExt};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::SqlError;
+use crate::govern::BarrierExec;
 
 /// A plan whose operators end with [`SqlError::Cancelled`] soon after `stop` is cancelled, which has to be done by a thread
 /// that none of them may be working on.
 pub(crate) fn stoppable(plan: Arc<dyn ExecutionPlan>, stop: &CancellationToken) -> Result<Arc<dyn ExecutionPlan>> {
     let plan = plan.transform_up(|plan| {
-        let join = match () {
-            () if plan.is::<CrossJoinExec>() => plan,
-            () => match with_condition(&plan, stop)? {
-                Some(join) => join,
-                None => return Ok(Transformed::no(plan)),
-            },
+        if let Some(barrier) = plan.downcast_ref::<BarrierExec>() {
+            let barrier = barrier.map_inner(|inner| stoppable(inner, stop))?;
+            return Ok(Transformed::yes(Arc::new(barrier) as Arc<dyn ExecutionPlan>));
+        }
+        let join = match plan.is::<CrossJoinExec>() {
+            true => Some(plan.clone()),
+            false => with_condition(&plan, stop)?,
         };
-        Ok(Transformed::yes(Arc::new(CooperativeExec::new(join)) as Arc<dyn ExecutionPlan>))
+        Ok(match join {
+            Some(join) => Transformed::yes(Arc::new(CooperativeExec::new(join)) as Arc<dyn ExecutionPlan>),
+            None => Transformed::no(plan),
+        })
     })?;
     Ok(plan.data)
 }

@@ -15,10 +15,12 @@ use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, Exe
 use futures::StreamExt;
 use polder_base::TableName;
 
+use crate::SqlError;
+
 /// Runs a plan that nobody looks into: no children, no statistics, no ordering, no metrics, and no error that could
 /// quote a hidden value.
 #[derive(Debug)]
-pub(super) struct BarrierExec {
+pub(crate) struct BarrierExec {
     table: TableName,
     inner: Arc<dyn ExecutionPlan>,
     properties: Arc<PlanProperties>,
@@ -35,6 +37,15 @@ impl BarrierExec {
             Boundedness::Bounded,
         );
         Self { table, inner, properties: Arc::new(properties) }
+    }
+
+    /// The same table by a plan that is made from the one inside.
+    pub(crate) fn map_inner(
+        &self,
+        map: impl FnOnce(Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>>,
+    ) -> Result<Self> {
+        let inner = map(Arc::clone(&self.inner))?;
+        Ok(Self { table: self.table.clone(), inner, properties: Arc::clone(&self.properties) })
     }
 }
 
@@ -96,9 +107,18 @@ fn renamed(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
 pub(super) fn veiled(table: &TableName, error: DataFusionError) -> DataFusionError {
     match error {
         DataFusionError::ResourcesExhausted(_) => error,
+        // Nobody waits for the rows any more.
+        other if is_cancelled(&other) => SqlError::Cancelled.into_datafusion(),
         other => {
             tracing::error!(%table, error = %other, "reading a governed table failed");
             exec_datafusion_err!("{table} could not be read below its policy; the server's log says why")
         }
+    }
+}
+
+fn is_cancelled(error: &DataFusionError) -> bool {
+    match error.find_root() {
+        DataFusionError::External(inner) => matches!(inner.downcast_ref(), Some(SqlError::Cancelled)),
+        _ => false,
     }
 }

@@ -14,6 +14,7 @@ mod table;
 
 pub(crate) use apply::apply;
 pub use apply::check_policies;
+pub(crate) use barrier::BarrierExec;
 pub(crate) use governance::Governance;
 pub(crate) use harmless::compares;
 pub(crate) use table::GovernedTable;

@@ -3,10 +3,12 @@
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
+use polder_catalog::MAIN;
+use polder_govern::Policy;
 use polder_sql::{Limits, SqlError};
 use tokio_util::sync::CancellationToken;
 
-use crate::fixture::{Fixture, options, rows};
+use crate::fixture::{Fixture, options, policy, rows};
 
 const ENDLESS: &str = "SELECT count(value % 7) FROM generate_series(1, 9000000000000)";
 
@@ -69,6 +71,22 @@ async fn dropping_the_stream_ends_the_statement() {
         drop(result);
         threads.all_tasks_end(&sql).await;
     }
+}
+
+/// What a policy does is planned by itself, and ends with the statement all the same.
+#[tokio::test]
+async fn dropping_the_stream_ends_what_a_policy_does() {
+    let pairs = LASTING[1].replace("{m}", "generate_series(1, 3000000)");
+    let filter = Policy { row_filter: Some(format!("n = ({pairs})")), ..policy("gold.one", &["*"]) };
+    let fixture = Fixture::empty(vec![filter]).await;
+    fixture.table(MAIN, "gold.one", "SELECT 1 AS n").await;
+    let (session, threads) = (fixture.person("ann").await, Threads::new());
+    let sql = "SELECT * FROM gold.one";
+    let mut result = session.query_on(threads.0.handle(), sql, &[]).await.unwrap();
+    let begun = tokio::time::timeout(Duration::from_secs(1), result.stream.next()).await;
+    assert!(begun.is_err(), "it is at its end: {begun:?}");
+    drop(result);
+    threads.all_tasks_end(sql).await;
 }
 
 #[tokio::test]
