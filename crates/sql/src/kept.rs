@@ -2,7 +2,7 @@
 //! where it does not matter which values stand in the place of `$1`, the optimiser.
 //!
 //! A key says all that a plan follows from: the statement, the commit (which never changes), who asks, where names are
-//! looked for, and up to which commit policies are bound to tables. Policies themselves are the engine's, and so are its
+//! looked for, and which tables policies are bound to, by a number that grows. Policies themselves are the engine's, and so are its
 //! kept statements: when the project's files change, there is another engine.
 
 use std::sync::Arc;
@@ -25,7 +25,7 @@ const LONGEST: usize = 64 << 10;
 pub(crate) struct Key {
     sql: String,
     at: CommitId,
-    bound: Option<CommitId>,
+    policies: u64,
     principal: String,
     roles: Vec<String>,
     namespaces: Vec<String>,
@@ -41,7 +41,7 @@ impl Key {
         Some(Self {
             sql: sql.to_owned(),
             at: core.at.clone(),
-            bound: core.engine.governance().bound_at(),
+            policies: core.engine.governance().version(),
             principal: principal.name.clone(),
             roles: principal.roles.clone(),
             namespaces: core.namespaces.clone(),

@@ -6,6 +6,7 @@ use polder_catalog::{Catalog, CommitId, Entry, EntryKey, MAIN};
 use polder_diag::Diagnostic;
 use polder_govern::{Bindings, Decision, Policies, Principal};
 use polder_store::{Batch, Space};
+use tokio::sync::Mutex;
 
 use super::idle::idle_masks;
 use crate::Result;
@@ -17,6 +18,8 @@ const BINDING: &str = "governed/";
 pub(crate) struct Governance {
     policies: Policies,
     bound: RwLock<Bound>,
+    /// Bindings are looked for by one task at a time: what one has seen must not be taken back by a slower one.
+    refreshing: Mutex<()>,
 }
 
 #[derive(Debug, Default)]
@@ -25,11 +28,13 @@ struct Bound {
     /// The commit of `main` that the bindings were last taken from.
     seen: Option<CommitId>,
     loaded: bool,
+    /// How often there was something new to bind.
+    changes: u64,
 }
 
 impl Governance {
     pub(crate) fn new(policies: Policies) -> Self {
-        Self { policies, bound: RwLock::default() }
+        Self { policies, bound: RwLock::default(), refreshing: Mutex::default() }
     }
 
     /// What a principal may see of a table, by its name and by the names that it was known under.
@@ -42,9 +47,9 @@ impl Governance {
         self.policies.decide(principal, std::iter::once(name).chain(former))
     }
 
-    /// Up to which commit of `main` tables have been bound. `None`: not yet, or there are no policies.
-    pub(crate) fn bound_at(&self) -> Option<CommitId> {
-        self.bound.read().seen.clone()
+    /// Another number whenever another table may have come under a policy.
+    pub(crate) fn version(&self) -> u64 {
+        self.bound.read().changes
     }
 
     /// Whether any policy, of whatever table, is for a principal.
@@ -67,25 +72,34 @@ impl Governance {
         if self.bound.read().seen.as_ref() == Some(&head) {
             return Ok(());
         }
+        let _alone = self.refreshing.lock().await;
         if !self.bound.read().loaded {
             self.load(catalog).await?;
         }
+        // As it is now: another task may have bound a later commit's tables meanwhile.
+        let head = catalog.resolve(MAIN).await?;
         let named = catalog.entries(&head).await?.into_iter().filter_map(|(key, entry)| match (key, entry) {
             (EntryKey::Relation(name), Entry::Table(table)) if self.policies.mention(&name) => Some((table.uuid, name)),
             (EntryKey::Relation(name), Entry::View(view)) if self.policies.mention(&name) => Some((view.uuid, name)),
             _ => None,
         });
         let news: Vec<(String, TableName)> = {
-            let mut bound = self.bound.write();
-            named.filter(|(uuid, name)| bound.bindings.bind(uuid, name)).collect()
+            let bound = self.bound.read();
+            named.filter(|(uuid, name)| !bound.bindings.names(uuid).any(|known| known == name)).collect()
         };
         if !news.is_empty() {
+            // Kept before it is known here: a binding that could not be kept is news again the next time.
             let batch = news.iter().fold(Batch::new(), |batch, (uuid, name)| {
                 batch.put(Space::Meta, format!("{BINDING}{uuid}/{name}"), Vec::new())
             });
             catalog.state().apply(batch).await?;
         }
-        self.bound.write().seen = Some(head);
+        let mut bound = self.bound.write();
+        for (uuid, name) in &news {
+            bound.bindings.bind(uuid, name);
+        }
+        bound.changes += u64::from(!news.is_empty());
+        bound.seen = Some(head);
         Ok(())
     }
 
@@ -103,6 +117,7 @@ impl Governance {
             }
             if page.len() < PAGE {
                 bound.loaded = true;
+                bound.changes += 1;
                 return Ok(());
             }
             after = page.last().map(|(key, _)| key.clone());
