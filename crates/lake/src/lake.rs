@@ -50,6 +50,8 @@ impl Lake {
             .with_memory_pool(Arc::new(TrackConsumersPool::new(pool, NAMED_CONSUMERS)))
             .with_disk_manager_builder(spill)
             .with_metadata_cache_limit(cache_bytes)
+            // Folders that people name in `FROM` are looked at each time: others write into them.
+            .with_object_list_cache_limit(0)
             .build_arc()?;
         let storage = Arc::clone(catalog.tables().warehouse().storage());
         runtime.register_object_store(warehouse_url()?.as_ref(), Arc::new(WarehouseFiles::new(storage)));

@@ -105,7 +105,11 @@ async fn table(resolver: &Resolver<'_>, path: &str, form: Form) -> DfResult<Opti
         state.runtime_env().register_object_store(&root, store);
     }
     let options = ListingOptions::new(form.format()).with_file_extension("");
-    let files = found_files(state, path, form).await?;
+    let mut files = found_files(state, path, form).await?;
+    // Empty ones, such as the marks that other programs leave, have no columns to tell of.
+    if files.iter().any(|(_, object)| object.size > 0) {
+        files.retain(|(_, object)| object.size > 0);
+    }
     let Some((first, _)) = files.first() else { return Ok(None) };
     let store = state.runtime_env().object_store(first)?;
     let (urls, objects): (Vec<_>, Vec<_>) = files.into_iter().unzip();

@@ -38,7 +38,7 @@ pub async fn remote_store(address: &str, options: &S3Options) -> Result<Option<(
     let retry = RetryConfig { max_retries: MOST_RETRIES, retry_timeout: options.retry_for, ..RetryConfig::default() };
     let builder = HttpBuilder::new().with_url(&root).with_client_options(client).with_retry(retry);
     let store = builder.build().map_err(|e| StoreError::Io {
-        doing: format!("reading the address `{address}`"),
+        doing: format!("reading the address `{scheme}://{}`", host.rsplit('@').next().unwrap_or_default()),
         detail: e.to_string(),
         transient: false,
     })?;
