@@ -15,6 +15,8 @@ use object_store::{
 };
 use polder_base::Timestamp;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
+use tokio::task::JoinError;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::conditional::CreateOnly;
 use super::credentials::Credentials;
@@ -193,24 +195,29 @@ impl Bucket {
         let (bucket, object) = (self.clone(), Arc::new(object.clone()));
         let parts = starts.map(move |start| {
             let (bucket, object) = (bucket.clone(), Arc::clone(&object));
-            async move { bucket.part(&object, start..end.min(start + READ_BYTES)).await }
+            // A task of its own: a part that is on its way arrives, whatever the reader is busy with.
+            let part = async move { bucket.part(&object, start..end.min(start + READ_BYTES)).await };
+            async move { AbortOnDropHandle::new(tokio::spawn(part)).await.unwrap_or_else(|e| Err(ended(&e))) }
         });
         stream::iter(parts).buffered(READ_AHEAD).boxed()
     }
 
     async fn part(&self, object: &BucketObject, range: Range<u64>) -> Result<Bytes> {
         let (key, place) = (&*object.key, self.place(&object.key));
-        let range = Some(GetRange::Bounded(range));
-        let options = GetOptions { range, if_match: object.etag.clone(), ..GetOptions::default() };
-        match self.get(key, &place, options).await {
-            Ok(found) => found.bytes().await.map_err(|e| self.failed("reading", key, &place, &e)),
-            Err(StoreError::Exists { .. }) => Err(StoreError::Io {
-                doing: format!("reading {place}"),
-                detail: "it was replaced since it was found".to_owned(),
-                transient: true,
-            }),
-            Err(other) => Err(other),
-        }
+        let replaced = || StoreError::Io {
+            doing: format!("reading {place}"),
+            detail: "it was replaced since it was found".to_owned(),
+            transient: true,
+        };
+        let bounds = Some(GetRange::Bounded(range.clone()));
+        let options = GetOptions { range: bounds, if_match: object.etag.clone(), ..GetOptions::default() };
+        let found = match self.get(key, &place, options).await {
+            Err(StoreError::Exists { .. }) => return Err(replaced()),
+            found => found?,
+        };
+        let bytes = found.bytes().await.map_err(|e| self.failed("reading", key, &place, &e))?;
+        // Of an object without an ETag this is all that tells.
+        if bytes.len() as u64 != range.end - range.start { Err(replaced()) } else { Ok(bytes) }
     }
 
     pub(super) async fn get(&self, key: &str, path: &str, options: GetOptions) -> Result<GetResult> {
@@ -218,6 +225,11 @@ impl Bucket {
         let result = self.store.get_opts(&self.key(key)?, options).await;
         result.map_err(|e| self.failed("reading", key, path, &e))
     }
+}
+
+/// A task that was ended before its end: the process ends, or it is a defect.
+fn ended(error: &JoinError) -> StoreError {
+    StoreError::Io { doing: "reading from a bucket".to_owned(), detail: error.to_string(), transient: false }
 }
 
 fn bucket_object(meta: ObjectMeta) -> BucketObject {
