@@ -76,6 +76,9 @@ async fn health(State(shared): State<Shared>) -> Response {
             if health.pipelines_stuck {
                 body["pipelines"] = json!("some cannot go on: the server's log says why");
             }
+            if health.statements_late {
+                body["statements"] = json!("late: all their threads are taken");
+            }
             Json(body).into_response()
         }
         Err(ailment) => {

@@ -9,8 +9,11 @@ use tokio::time::timeout;
 use super::Server;
 use crate::{App, Shown};
 
-/// So long a part of the server may take to say that it is there.
+/// A state store that has not answered by then is as good as gone.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A task that has not come to its turn on a thread of statements by then is late.
+const TURN: Duration = Duration::from_secs(1);
 
 /// How a server is.
 #[derive(Debug, Clone, serde::Serialize)]
@@ -21,6 +24,8 @@ pub struct Health {
     pub files_wrong: bool,
     /// Something keeps pipelines from going on: a damaged record, a state store that cannot be written.
     pub pipelines_stuck: bool,
+    /// The threads of statements are all taken, by work that does not give way.
+    pub statements_late: bool,
     pub uptime_seconds: u64,
 }
 
@@ -31,23 +36,23 @@ pub enum Ailment {
     StateStore,
     #[error("the state store does not answer in time")]
     StateStoreLate,
-    #[error("statements do not come to their turn in time")]
-    Statements,
 }
 
 impl Server {
-    /// How the server is: it asks the state store, and lets a statement's thread take its turn. It takes some seconds
-    /// at most.
+    /// How the server is: it asks the state store, and whether statements come to their turn. It takes some seconds at
+    /// most.
     ///
     /// # Errors
     /// What keeps it from working.
     pub async fn health(&self) -> Result<Health, Ailment> {
         let app = self.app();
-        let (main, ()) = tokio::try_join!(main(&app), turn(app.options.workers.as_ref(), PATIENCE))?;
+        let (main, statements_late) = tokio::join!(main(&app), are_taken(app.options.workers.as_ref(), TURN));
+        let main = main?;
         self.metrics().main_shown(&main);
         let uptime_seconds = app.system().now().since(self.started).as_secs();
         let pipelines_stuck = !self.stuck.lock().is_empty();
-        Ok(Health { main, files_wrong: self.problems().is_some(), pipelines_stuck, uptime_seconds })
+        let files_wrong = self.problems().is_some();
+        Ok(Health { main, files_wrong, pipelines_stuck, statements_late, uptime_seconds })
     }
 }
 
@@ -58,12 +63,11 @@ async fn main(app: &App) -> Result<Shown, Ailment> {
     }
 }
 
-/// Waits until a thread of statements has had time for a task.
-async fn turn(workers: Option<&Handle>, patience: Duration) -> Result<(), Ailment> {
-    let Some(workers) = workers else { return Ok(()) };
-    match timeout(patience, workers.spawn(async {})).await {
-        Ok(Ok(())) => Ok(()),
-        _ => Err(Ailment::Statements),
+/// Whether no thread of statements has time for a task within `patience`.
+async fn are_taken(workers: Option<&Handle>, patience: Duration) -> bool {
+    match workers {
+        Some(workers) => timeout(patience, workers.spawn(async {})).await.is_err(),
+        None => false,
     }
 }
 
@@ -74,10 +78,10 @@ mod tests {
     #[tokio::test]
     async fn threads_that_are_all_taken_are_noticed() {
         let workers = tokio::runtime::Builder::new_multi_thread().worker_threads(1).build().unwrap();
-        assert_eq!(turn(Some(workers.handle()), PATIENCE).await, Ok(()));
+        assert!(!are_taken(Some(workers.handle()), PATIENCE).await);
         let (free, taken) = std::sync::mpsc::channel::<()>();
         workers.spawn(async move { taken.recv() });
-        assert_eq!(turn(Some(workers.handle()), Duration::from_millis(50)).await, Err(Ailment::Statements));
+        assert!(are_taken(Some(workers.handle()), Duration::from_millis(50)).await);
         drop(free);
         workers.shutdown_background();
     }
