@@ -11,7 +11,7 @@ use crate::command::Command;
 use crate::frontend::{Bind, Formats};
 use crate::problem::{Problem, sqlstate};
 use crate::results::Results;
-use crate::types::{parameter_type, pg_type};
+use crate::types::{is_text_alone, parameter_type, pg_type};
 use crate::values;
 
 /// A statement that a client has prepared.
@@ -90,6 +90,10 @@ impl Portal {
         }
         let value = |(at, (bytes, parameter)): (usize, (&Option<bytes::Bytes>, &Parameter))| {
             let binary = bind.formats.is_binary(at);
+            if binary && is_text_alone(parameter.oid) {
+                let message = format!("the value of ${}: values of this type are taken as text alone", at + 1);
+                return Err(Problem::new(sqlstate::FEATURE_NOT_SUPPORTED, message));
+            }
             values::value(bytes.as_deref(), &parameter.data_type, binary, parameter.as_text)
                 .map_err(|why| Problem::new(sqlstate::INVALID_TEXT, format!("the value of ${}: {why}", at + 1)))
         };

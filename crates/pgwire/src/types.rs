@@ -105,6 +105,11 @@ fn array_of(item: &Type) -> Option<Type> {
     found.map(|(_, array)| array.clone())
 }
 
+/// Whether what a client says a parameter is has bytes of its own in binary, and is a text here.
+pub(crate) fn is_text_alone(oid: u32) -> bool {
+    [Type::UUID, Type::UUID_ARRAY, Type::JSONB, Type::JSONB_ARRAY].iter().any(|of| of.oid() == oid)
+}
+
 /// The type of an array's items; `None`: it is no array.
 fn item_of(array: &Type) -> Option<&'static Type> {
     ARRAYS.iter().find(|(_, of)| of == array).map(|(item, _)| item)
