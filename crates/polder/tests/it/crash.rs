@@ -152,7 +152,7 @@ fn project_on(table: &str) -> Project {
 /// The tables that must hold what follows from the orders 1 to `last`: `(name, columns, the rows as SQL)`.
 fn expected(table: &str, last: u64) -> [(String, &'static str, String); 4] {
     let rows = format!(
-        "(select value as id, 'c' || value % 13 as customer, value % 97 + 1 as amount \
+        "(select value as id, 'c' || (value % 13) as customer, value % 97 + 1 as amount \
                          from generate_series(1, {last}))"
     );
     let sums = "count(*) as orders, cast(sum(amount) as bigint) as amount";
