@@ -13,7 +13,7 @@ use polder_store::{Batch, Space, State};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinHandle;
 
-use super::journal::{encode, run_record};
+use super::journal::encode;
 use crate::{App, AppError};
 
 /// Events written at once.
@@ -138,7 +138,9 @@ impl App {
             for (key, _) in page {
                 let Some(run) = key.split('/').next().and_then(|run| run.parse().ok()).map(RunId) else { continue };
                 if decided != Some(run) {
-                    let record = run_record(state, run).await?;
+                    // One that cannot be read keeps nothing.
+                    let record = state.get(Space::Runs, &RunRecord::key(run)).await?;
+                    let record = record.and_then(|raw| serde_json::from_slice::<RunRecord>(&raw).ok());
                     if record.is_some_and(|record| as_of.since(record.started) < keep) {
                         young = true;
                         break;

@@ -98,7 +98,8 @@ pub(crate) async fn run_record(state: &Arc<dyn State>, run: RunId) -> Result<Opt
     found.map(|bytes| decode(Space::Runs, &key, &bytes)).transpose()
 }
 
-/// All records of a space whose keys start with `prefix`.
+/// All records of a space whose keys start with `prefix`. One that cannot be read is left out, and told to the log: the
+/// others have nothing to do with that, and what it was about is as good as never recorded.
 pub(crate) async fn all<T: DeserializeOwned>(
     state: &Arc<dyn State>,
     space: Space,
@@ -109,7 +110,10 @@ pub(crate) async fn all<T: DeserializeOwned>(
     loop {
         let page = state.scan(space, prefix, after.as_deref(), PAGE).await?;
         for (key, bytes) in &page {
-            records.push(decode(space, key, bytes)?);
+            match decode(space, key, bytes) {
+                Ok(record) => records.push(record),
+                Err(error) => tracing::warn!(%error, "left out"),
+            }
         }
         match page.last() {
             Some((key, _)) if page.len() == PAGE => after = Some(key.clone()),

@@ -7,6 +7,7 @@ use std::time::Duration;
 use polder_app::{AcceptRequest, App, AppError, OpenOptions, RunRequest, RunSummary};
 use polder_base::{Publish, RunId, Timestamp};
 use polder_run::{RunStatus, Silent, StepStatus};
+use polder_store::{Batch, Space};
 use polder_system::{RealSystem, SimulatedSystem, System};
 use tokio_util::sync::CancellationToken;
 
@@ -495,6 +496,21 @@ async fn branches_of_held_runs_are_warned_of_before_they_go() {
     assert!(told(&error).contains("its branch run/1 expired at "), "{}", told(&error));
     let error = try_accept(&app, 1, Some("late"), false).await.unwrap_err();
     assert!(told(&error).contains("its branch run/1 expired at "), "{}", told(&error));
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_record_of_a_run_that_cannot_be_read_keeps_nobody_from_running() {
+    let project = shop();
+    project.publish().await;
+    bad_day(&project);
+    assert_eq!(project.run().await.record.status, RunStatus::Held);
+    let app = project.open().await;
+    let damage = Batch::new().put(Space::Runs, format!("{:020}", 1), b"{ not json".to_vec());
+    app.catalog().state().apply(damage).await.unwrap();
+    let third = project.run().await;
+    assert_eq!((third.record.status, third.record.took_over.len()), (RunStatus::Held, 2), "{third:#?}");
+    let open: Vec<u64> = app.status().await.unwrap().open.iter().map(|open| open.record.id.0).collect();
+    assert_eq!(open, [3]);
+    assert_eq!(rows(&app, "main", "select run from system.runs order by run").await, ["2", "3"]);
+}
 }
 
 /// A clock that ends the process that reads it for the n-th time: it is never polled again.

@@ -400,6 +400,8 @@ async fn what_is_held_for_the_same_is_held_once() {
     let runs = server.runs().await;
     let same: Vec<_> = runs.iter().map(|run| run.same_as.map(|first| first.0)).collect();
     assert_eq!(same, [None, Some(1), Some(1)], "{runs:#?}");
+    let kept = rows(&server.app, "main", "select run from system.runs where same_as = 1 order by run").await;
+    assert_eq!(kept, ["2", "3"]);
     let reason = runs[2].reason.clone().unwrap();
     assert!(reason.starts_with("still held by run 1: nothing changed (total < 1000 on gold.total"), "{reason}");
     assert!(!reason.contains("run/3"), "{reason}");
@@ -466,6 +468,8 @@ async fn a_pipeline_that_cannot_run_or_be_read_is_told_and_the_others_go_on() {
     let damaged = row("damaged").await;
     assert_eq!((damaged.status, damaged.next), (Some("damaged"), None));
     assert!(damaged.reason.unwrap().contains("cannot be read"));
+    let names = rows(&server.app, "main", "select name from system.pipelines order by name").await;
+    assert_eq!(names, ["broken", "hourly"], "the others are shown");
     let troubles = server.troubles.lock().unwrap().clone();
     let of = |name: &str| troubles.iter().filter(|told| told.starts_with(&format!("{name}: "))).count();
     assert_eq!((of("broken"), of("damaged")), (1, 1), "each once: {troubles:#?}");

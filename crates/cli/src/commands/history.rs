@@ -153,9 +153,11 @@ pub(super) fn run_row(run: &RunRecord, standing: Standing, now: Timestamp) -> Ve
         RunStatus::Running if standing != Standing::AsItSays => "interrupted",
         status => status.as_str(),
     };
-    let status = match (run.kind, standing) {
-        (RunKind::Check, Standing::AsItSays) => format!("checks {word}"),
-        (_, Standing::Over) => format!("was {word}"),
+    let status = match (run.kind, standing, run.same_as) {
+        (RunKind::Check, Standing::AsItSays, _) => format!("checks {word}"),
+        // What is decided about that one decides about this one.
+        (_, _, Some(first)) => format!("held by run {first}"),
+        (_, Standing::Over, _) => format!("was {word}"),
         _ => word.to_owned(),
     };
     // Nobody knows when it ended, or how long it lay between two tries.

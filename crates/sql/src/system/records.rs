@@ -4,7 +4,7 @@ use datafusion::arrow::array::RecordBatch;
 use datafusion::common::Result as DfResult;
 use polder_base::{RunId, TableName, Timestamp};
 use polder_run::{CheckRecord, PipelineRecord, RunRecord, StepRecord};
-use polder_store::{Space, StoreError};
+use polder_store::Space;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -81,12 +81,15 @@ impl Reader {
         loop {
             let page = state.scan(space, prefix, after.as_deref(), PAGE).await?;
             for (key, bytes) in &page {
-                let record = serde_json::from_slice(bytes)
-                    .map_err(|e| StoreError::Corrupt { path: format!("{space:?} {key}"), detail: e.to_string() })?;
-                records.push(record);
+                // The others have nothing to do with one that cannot be read.
+                match serde_json::from_slice(bytes) {
+                    Ok(record) => records.push(record),
+                    Err(error) => tracing::warn!(?space, key, %error, "a record cannot be read: it is left out"),
+                }
             }
+            let full = page.len() == PAGE;
             match page.into_iter().next_back() {
-                Some((last, _)) if records.len() % PAGE == 0 => after = Some(last),
+                Some((last, _)) if full => after = Some(last),
                 _ => return Ok(records),
             }
         }
@@ -126,6 +129,7 @@ pub(super) fn runs(rows: &[Told<RunRecord>], now: Timestamp) -> DfResult<RecordB
         .text("held", |r| r.free(|r| joined(r.held.iter().map(|held| held.table.as_str()))))
         .text("took_over_from", |r| joined(r.record.took_over.iter().map(|t| t.run.to_string())))
         .text("superseded_by", |r| joined(r.record.superseded.iter().map(ToString::to_string)))
+        .count("same_as", |r| r.record.same_as.map(|first| first.0))
         .text("pipeline", |r| r.record.pipeline.as_deref())
         .time("due", |r| r.record.due)
         .batch()
