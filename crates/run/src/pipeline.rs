@@ -16,9 +16,14 @@ pub struct PipelineRecord {
     pub time_zone: Option<String>,
     #[serde(default)]
     pub paused: bool,
-    /// All slots up to this time are decided: run, caught up by a later one, or skipped. It only ever grows, so no slot is
-    /// decided twice; but where the schedule changes, or the clock was set back by more than a slot, it begins anew.
+    /// All slots up to this time are decided: run, caught up by a later one, or skipped. It grows with each decision, so
+    /// no slot is decided twice. Where the schedule changes, or the clock was set back by more than a slot, it is the time
+    /// from which counting began anew, which may be earlier.
     pub decided: Timestamp,
+    /// What `decided` was before the clock was set back, for as long as no slot has been decided since: when the clock has
+    /// passed it once more, it was one false reading, and slots up to there are decided still.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub decided_before: Vec<Timestamp>,
     /// The first slot after that.
     #[serde(default)]
     pub next: Option<Timestamp>,

@@ -2,7 +2,7 @@
 //!
 //! One slot after another is *decided*, once and for all, by a record that is kept before anything is done. A decided slot
 //! is run (it becomes active), caught up by the run of a later one, or skipped. Only where the clock was set back by more
-//! than a slot are those decided again that come again.
+//! than a slot are those decided again that come again; but not where that was one false reading of it.
 
 use std::time::Duration;
 
@@ -18,6 +18,8 @@ const BUSY: Duration = Duration::from_secs(15);
 const MOST_NOTICES: usize = 100;
 /// Hexadecimal digits that a webhook is known by.
 const HOOK_DIGITS: usize = 16;
+/// Times that are kept of a clock which is set back again and again.
+const MOST_SET_BACK: usize = 8;
 
 /// What has to be done for a pipeline.
 #[derive(Debug, Clone, PartialEq)]
@@ -50,6 +52,9 @@ pub(super) fn next(pipeline: &Pipeline, record: Option<&PipelineRecord>, now: Ti
         Some(record) => return keep(counted_from(record.clone(), pipeline, now)),
         None => return keep(counted_from(empty(pipeline, now), pipeline, now)),
     };
+    if let Some(seen) = record.decided_before.iter().copied().filter(|before| *before <= now).max() {
+        return keep(set_right(record, pipeline, seen));
+    }
     let due = due(pipeline, record, now);
     match (&record.active, due, record.waiting) {
         (Some(_), Some(slot), _) => keep(beside_active(pipeline, record, slot, now)),
@@ -87,6 +92,7 @@ fn empty(pipeline: &Pipeline, now: Timestamp) -> PipelineRecord {
         time_zone: None,
         paused: false,
         decided: now,
+        decided_before: Vec::new(),
         next: None,
         active: None,
         waiting: None,
@@ -106,13 +112,28 @@ fn counted_from(record: PipelineRecord, pipeline: &Pipeline, now: Timestamp) -> 
         waiting: None,
         ..record
     };
-    set_back(&counted, pipeline, now)
+    PipelineRecord { decided: now, decided_before: Vec::new(), next: slot_after(pipeline, now), ..counted }
 }
 
-/// The record with counting begun anew. A slot that waits still has its turn.
+/// The record with counting begun anew, because the clock was set back. A slot that waits still has its turn.
 fn set_back(record: &PipelineRecord, pipeline: &Pipeline, now: Timestamp) -> PipelineRecord {
-    let next = if pipeline.paused { None } else { pipeline.schedule.after(now) };
-    PipelineRecord { decided: now, next, ..record.clone() }
+    let mut decided_before = record.decided_before.clone();
+    decided_before.push(record.decided);
+    decided_before.sort_unstable();
+    // Those that are furthest away are the least likely to come again.
+    decided_before.truncate(MOST_SET_BACK);
+    PipelineRecord { decided: now, decided_before, next: slot_after(pipeline, now), ..record.clone() }
+}
+
+/// The record once the clock has passed again what was decided before it was set back, and no slot came between.
+fn set_right(record: &PipelineRecord, pipeline: &Pipeline, seen: Timestamp) -> PipelineRecord {
+    let decided_before = record.decided_before.iter().copied().filter(|before| *before > seen).collect();
+    let decided = record.decided.max(seen);
+    PipelineRecord { decided, decided_before, next: slot_after(pipeline, decided), ..record.clone() }
+}
+
+fn slot_after(pipeline: &Pipeline, time: Timestamp) -> Option<Timestamp> {
+    if pipeline.paused { None } else { pipeline.schedule.after(time) }
 }
 
 /// The last slot that is due and not decided.
@@ -131,7 +152,8 @@ fn is_wanted(pipeline: &Pipeline, slot: Timestamp, now: Timestamp) -> bool {
 
 /// The record with all slots up to this one decided.
 fn decided(pipeline: &Pipeline, record: &PipelineRecord, slot: Timestamp) -> PipelineRecord {
-    PipelineRecord { decided: slot, next: pipeline.schedule.after(slot), ..record.clone() }
+    let next = pipeline.schedule.after(slot);
+    PipelineRecord { decided: slot, decided_before: Vec::new(), next, ..record.clone() }
 }
 
 fn started(record: &PipelineRecord, slot: Timestamp, now: Timestamp) -> PipelineRecord {
@@ -256,8 +278,10 @@ fn notices<'a>(
 ) -> impl Iterator<Item = Notice> {
     hooks.map(move |hook| {
         let hook = hook_name(hook);
+        // Where the clock was set back a slot may come twice, but its run does not.
+        let which = outcome.run.map_or_else(|| outcome.finished.to_string(), |run| run.to_string());
         Notice {
-            id: format!("{pipeline}/{}/{}/{hook}", outcome.due, kind.as_str()),
+            id: format!("{pipeline}/{}/{which}/{}/{hook}", outcome.due, kind.as_str()),
             kind,
             hook,
             at: outcome.finished,

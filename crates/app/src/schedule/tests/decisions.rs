@@ -191,6 +191,8 @@ fn held_runs_and_mistakes_are_not_tried_again_and_recovery_is_told() {
         ]
     );
     assert_eq!(record.failing_since, None);
+    let ids: std::collections::BTreeSet<_> = record.notices.iter().map(|notice| &notice.id).collect();
+    assert_eq!(ids.len(), record.notices.len(), "each has its own");
     // No address in what is kept.
     assert!(!serde_json::to_string(&record).unwrap().contains("chat"));
 }
@@ -263,6 +265,56 @@ fn a_clock_set_back_by_less_than_a_slot_repeats_none() {
     assert_eq!(begins(&hourly, &mut record, "20T09:00:00"), Some(time("20T09:00:00")));
 }
 
+/// A reading that is years behind, once or again and again, is seen to have been false when the clock is right again.
+#[test]
+fn a_clock_that_was_behind_for_a_moment_repeats_no_slot() {
+    for falsely in [&["1970-01-01T00:00:03Z"][..], &["2020-05-01T00:00:00Z", "1970-01-01T00:00:03Z"]] {
+        let monthly = pipeline("cron: 0 0 20 * *\n");
+        let mut record = None;
+        follow(&monthly, &mut record, "19T12:00:00");
+        assert_eq!(begins(&monthly, &mut record, "20T00:00:01"), Some(time("20T00:00:00")));
+        begun(&mut record, 1);
+        end(&monthly, &mut record, SlotStatus::Published, false, "20T00:10:00");
+        // And once it was ahead.
+        for now in std::iter::once(&"2036-11-20T12:00:00Z").chain(falsely) {
+            while let Next::Keep(kept) = next(&monthly, record.as_ref(), now.parse().unwrap()) {
+                record = Some(*kept);
+            }
+            if record.as_ref().unwrap().active.is_some() {
+                begun(&mut record, 2);
+                end(&monthly, &mut record, SlotStatus::Published, false, "20T00:20:00");
+                assert_eq!(follow(&monthly, &mut record, "20T00:20:00"), Next::Nothing);
+            }
+        }
+        assert_eq!(follow(&monthly, &mut record, "20T00:20:01"), Next::Nothing, "{record:#?}");
+        let december: Timestamp = "2026-12-20T00:00:00Z".parse().unwrap();
+        assert_eq!(record.as_ref().unwrap().next, Some(december));
+        // It counts on: what comes is run, and what was far ahead is nothing to wait for.
+        while let Next::Keep(kept) = next(&monthly, record.as_ref(), december) {
+            record = Some(*kept);
+        }
+        let record = record.unwrap();
+        assert_eq!((record.active.map(|active| active.due), record.decided_before), (Some(december), Vec::new()));
+    }
+}
+
+/// Where slots came while the clock was behind, it was no false reading: counting goes on from there.
+#[test]
+fn a_clock_that_stays_behind_counts_from_there() {
+    let hourly = pipeline("every: 1h\n");
+    let mut record = None;
+    follow(&hourly, &mut record, "20T07:30:00");
+    assert_eq!(begins(&hourly, &mut record, "20T12:00:01"), Some(time("20T12:00:00")));
+    begun(&mut record, 1);
+    end(&hourly, &mut record, SlotStatus::Published, false, "20T12:00:05");
+    assert_eq!(follow(&hourly, &mut record, "20T09:30:00"), Next::Nothing);
+    for hour in ["10", "11", "12"] {
+        let slot = format!("20T{hour}:00:00");
+        assert_eq!(begins(&hourly, &mut record, &slot), Some(time(&slot)));
+        begun(&mut record, 2);
+        end(&hourly, &mut record, SlotStatus::Published, false, &slot);
+    }
+}
 /// Each night at half past two, which one night in spring has not and one in autumn has twice.
 #[test]
 fn a_pipeline_that_is_due_where_the_clock_leaps_runs_once_each_night() {
