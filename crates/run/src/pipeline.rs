@@ -69,9 +69,13 @@ pub struct ActiveSlot {
     /// Why it waits.
     #[serde(default)]
     pub reason: Option<String>,
-    /// The server stopped: whoever comes next goes on with the run.
+    /// The server that executes it stops: whoever comes next goes on with the run.
     #[serde(default)]
     pub interrupted: bool,
+    /// An earlier server stopped, and the run's record still says that it was cancelled: until the run goes on, that is no
+    /// person's doing.
+    #[serde(default)]
+    pub left: bool,
     /// The run took too long, and was told to end.
     #[serde(default)]
     pub timed_out: bool,

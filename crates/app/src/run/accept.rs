@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::journal::{Earlier, steps_of};
 use super::lease::LeaseKeeper;
-use super::resume::Resumed;
+use super::resume::{Resumed, Taker};
 use super::{RunSummary, stored};
 use crate::blueprint::Work;
 use crate::{App, AppError, codes};
@@ -70,7 +70,7 @@ impl App {
                 ..record.accepted.clone().unwrap_or_default()
             };
             let decided = Decided { acceptance, quarantine: request.quarantine };
-            self.prepare_accept(record, &failures, decided, cancel).await
+            self.prepare_accept(record, &failures, decided, Taker::Person, cancel).await
         };
         match prepared.await {
             Ok(resumed) => self.go_on(resumed, sink, lease, lost, cancel).await,
@@ -127,11 +127,12 @@ impl App {
     pub(super) async fn prepare_decided(
         &self,
         record: RunRecord,
+        taker: Taker,
         cancel: &CancellationToken,
     ) -> Result<Resumed, AppError> {
         let failures = self.failures(record.id).await?;
         let acceptance = record.accepted.clone().unwrap_or_default();
-        self.prepare_accept(record, &failures, Decided { acceptance, quarantine: true }, cancel).await
+        self.prepare_accept(record, &failures, Decided { acceptance, quarantine: true }, taker, cancel).await
     }
 
     async fn prepare_accept(
@@ -139,6 +140,7 @@ impl App {
         mut record: RunRecord,
         failures: &[CheckFailure],
         decided: Decided,
+        taker: Taker,
         cancel: &CancellationToken,
     ) -> Result<Resumed, AppError> {
         let Decided { mut acceptance, quarantine } = decided;
@@ -180,8 +182,7 @@ impl App {
             return Err(nothing_to_set_aside(record.id));
         }
         record.accepted = Some(acceptance);
-        record.take_up();
-        self.put_record(&record).await?;
+        self.take_up(&mut record, taker).await?;
         Ok(Resumed { loaded, record, graph, earlier })
     }
 

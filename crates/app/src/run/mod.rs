@@ -38,6 +38,7 @@ use crate::{App, AppError, codes, machine, schedule};
 pub use accept::AcceptRequest;
 pub use events::LoggedEvent;
 pub(crate) use publish::scanned_by;
+pub(crate) use resume::Taker;
 
 use events::EventLog;
 use held::Held;

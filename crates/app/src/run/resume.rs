@@ -14,7 +14,7 @@ use super::journal::{Earlier, all, run_record, steps_of};
 use super::lease::LeaseKeeper;
 use super::{BRANCH_KEPT, Conductor, RunRequest, RunSummary, stored};
 use crate::blueprint::Work;
-use crate::{App, AppError, codes};
+use crate::{App, AppError, codes, schedule};
 
 impl App {
     /// Takes up a run that was interrupted, held, failed or cancelled: the newest one unless a number is given.
@@ -35,17 +35,17 @@ impl App {
             Some(run) => run,
             None => self.newest_unpublished().await?,
         };
-        self.resume_if(run, |_| true, sink, cancel).await
+        self.resume_if(run, Taker::Person, sink, cancel).await
     }
 
-    /// As [`App::resume`], if the run is as it is wanted once nobody else works on it.
+    /// As [`App::resume`], if the run waits for that taker once nobody else works on it.
     ///
     /// # Errors
-    /// Also [`codes::SLOT_TAKEN`]: it is not.
+    /// Also [`codes::SLOT_TAKEN`]: it does not.
     pub(crate) async fn resume_if(
         &self,
         run: RunId,
-        is_wanted: impl Fn(&RunRecord) -> bool,
+        taker: Taker,
         sink: Arc<dyn EventSink>,
         cancel: &CancellationToken,
     ) -> Result<RunSummary, AppError> {
@@ -64,13 +64,13 @@ impl App {
             lease.release().await;
             return self.already_published(record).await;
         }
-        if !is_wanted(&record) {
+        if taker == Taker::Scheduler && record.status == RunStatus::Held {
             lease.release().await;
             return Err(AppError::refused(codes::SLOT_TAKEN, format!("run {run} was ended by another process")));
         }
         let prepared = match record.accepted.as_ref().is_some_and(|accepted| accepted.setting_aside.is_some()) {
-            true => self.prepare_decided(record, cancel).await,
-            false => self.prepare_resume(record).await,
+            true => self.prepare_decided(record, taker, cancel).await,
+            false => self.prepare_resume(record, taker).await,
         };
         match prepared {
             Ok(resumed) => self.go_on(resumed, sink, lease, lost, cancel).await,
@@ -144,7 +144,7 @@ impl App {
         }
     }
 
-    async fn prepare_resume(&self, mut record: RunRecord) -> Result<Resumed, AppError> {
+    async fn prepare_resume(&self, mut record: RunRecord, taker: Taker) -> Result<Resumed, AppError> {
         let interrupted = matches!(record.status, RunStatus::Running | RunStatus::Cancelled);
         let (loaded, earlier) = match interrupted {
             true => (stored::load(self.catalog.state(), &record, &self.options.project).await?, Earlier::Everything),
@@ -158,9 +158,14 @@ impl App {
         self.claim(&record, &graph).await?;
         self.undo_unfinished(&record, &graph, earlier).await?;
         record.files = stored::store(self.catalog.state(), &loaded.project).await?;
-        record.take_up();
-        self.put_record(&record).await?;
+        self.take_up(&mut record, taker).await?;
         Ok(Resumed { loaded, record, graph, earlier })
+    }
+
+    /// Records that a run goes on.
+    pub(super) async fn take_up(&self, record: &mut RunRecord, taker: Taker) -> Result<(), AppError> {
+        record.take_up();
+        schedule::records::take_up(self.catalog.state(), record, taker == Taker::Person).await
     }
 
     /// The same app with the values of `--var` that the run was started with.
@@ -272,6 +277,14 @@ impl App {
         let sources = self.loaded.project.files.clone();
         Ok(RunSummary { record, steps, shown, already_published: true, elapsed_ms: 0, stopped: None, sources })
     }
+}
+
+/// Who takes a run up again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Taker {
+    Person,
+    /// One that was held meanwhile is left to a person.
+    Scheduler,
 }
 
 /// Where a run's branch began, and where it stands.

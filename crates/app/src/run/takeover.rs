@@ -4,17 +4,18 @@
 //! source is declared and lies there as that run has read it: a file that was replaced is read again, from the target's
 //! cursor, for rows of the bad one may have taken the place of good ones.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use polder_base::RunId;
 use polder_catalog::{CatalogError, Change, ChangeSet, CommitId, Entry, EntryKey};
 use polder_ingest::{IngestStep, cursor_of, quarantine_of};
 use polder_project::{Source, Stream};
-use polder_run::{Graph, Retold, RunKind, RunRecord, RunStatus, Step, StepKind, TakenOver};
+use polder_run::{Graph, Retold, RunKind, RunRecord, RunStatus, Step, StepKey, StepKind, TakenOver};
 use polder_store::{Batch, Outcome, Space};
 
 use super::journal::{encode, run_record, steps_of};
+use super::stored;
 use crate::blueprint::Work;
 use crate::{App, AppError};
 
@@ -193,9 +194,26 @@ impl App {
         Ok(newest)
     }
 
-    /// The run that was published in the place of one that cannot be taken up again for that; `None`: it can.
-    pub(crate) async fn published_instead(&self, run: RunId) -> Result<Option<RunId>, AppError> {
-        self.superseded_by(&self.known_run(run).await?).await
+    /// The run that was published in the place of one that cannot be taken up again for that, and whether it did all that
+    /// this one was to do; `None`: it can.
+    pub(crate) async fn published_instead(&self, run: RunId) -> Result<Option<(RunId, bool)>, AppError> {
+        let record = self.known_run(run).await?;
+        let Some(later) = self.superseded_by(&record).await? else { return Ok(None) };
+        Ok(Some((later, self.covers(&self.known_run(later).await?, &record).await?)))
+    }
+
+    /// Whether all steps of a run succeeded in a later one, for the same values.
+    async fn covers(&self, later: &RunRecord, record: &RunRecord) -> Result<bool, AppError> {
+        let alike = later.vars == record.vars && later.full_refresh >= record.full_refresh;
+        if later.status != RunStatus::Published || !alike {
+            return Ok(false);
+        }
+        let loaded = stored::load(self.catalog.state(), record, &self.options.project).await?;
+        let base = CommitId(record.base.clone());
+        let graph = self.with_vars(record).graph(&loaded, &base, &Self::request_of(record)).await?;
+        let done = steps_of(self.catalog.state(), later.id).await?;
+        let done: BTreeSet<StepKey> = done.into_iter().filter(|s| s.status.succeeded()).map(|s| s.step).collect();
+        Ok(graph.iter().all(|(key, _)| done.contains(key)))
     }
 
     /// The run that went on from what this one had read, perhaps by way of others, and was published.

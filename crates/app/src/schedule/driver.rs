@@ -1,6 +1,6 @@
 //! Does what [`super::plan`] says, tick by tick.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,7 +36,7 @@ pub(super) struct Driver<G: Ground> {
     /// What this process executes, by pipeline.
     running: BTreeMap<String, Local>,
     /// Executions that ended and whose record is not kept yet.
-    ended: Vec<Done>,
+    ended: VecDeque<Done>,
     senders: JoinSet<Sent>,
     /// Notices on their way: pipeline and id.
     sending: BTreeSet<(String, String)>,
@@ -94,7 +94,7 @@ impl<G: Ground> Driver<G> {
             ground,
             tasks: JoinSet::new(),
             running: BTreeMap::new(),
-            ended: Vec::new(),
+            ended: VecDeque::new(),
             senders: JoinSet::new(),
             sending: BTreeSet::new(),
             last_tick: None,
@@ -125,7 +125,8 @@ impl<G: Ground> Driver<G> {
         self.end_what_takes_too_long(passed).await;
         let declared = self.ground.declared();
         if declared.pipelines.is_empty() && self.running.is_empty() && self.idle {
-            return;
+            // Nothing is kept from going on where nothing is to.
+            return self.note_trouble(ALL, None);
         }
         let records = match records::read_all(&self.ground.state()).await {
             Ok(records) => records,
@@ -190,7 +191,8 @@ impl<G: Ground> Driver<G> {
         };
         let mut is_stopped = false;
         if let Some(ending) = ended {
-            is_stopped = ending.status == SlotStatus::Cancelled && active.interrupted && !active.timed_out;
+            is_stopped =
+                ending.status == SlotStatus::Cancelled && (active.interrupted || active.left) && !active.timed_out;
             let is_tried_again = ending.may_pass && active.begun < active.attempt;
             if !is_stopped && !is_tried_again {
                 return self.settle(pipeline, Try::of(active), ending).await;
@@ -240,12 +242,16 @@ impl<G: Ground> Driver<G> {
 
     async fn settle_ended(&mut self) {
         self.unkept.clear();
-        for done in std::mem::take(&mut self.ended) {
-            if let Err(error) = self.note(&done).await {
+        // One after another: a defect at one of them leaves the others where they are.
+        for _ in 0..self.ended.len() {
+            let Some(done) = self.ended.pop_front() else { return };
+            let noted = AssertUnwindSafe(self.note(&done)).catch_unwind().await;
+            let noted = noted.unwrap_or_else(|panic| Err(AppError::Defect(panicked(&*panic))));
+            if let Err(error) = noted {
                 // It is kept here until it can be noted.
                 let what = format!("how its run ended cannot be kept yet: {error}");
                 self.unkept.insert(done.pipeline.clone(), what);
-                self.ended.push(done);
+                self.ended.push_back(done);
             } else {
                 self.running.remove(&done.pipeline);
             }
@@ -261,6 +267,14 @@ impl<G: Ground> Driver<G> {
             Came::Failed(ending) if ending.may_pass => self.settle_as_kept(local, done, ending).await,
             Came::Ended(ending) | Came::Failed(ending) => self.settle(&local.pipeline, done.slot, ending.clone()).await,
             Came::Taken => Ok(()),
+            Came::Superseded(reason) => {
+                tracing::info!(pipeline = done.pipeline, reason, "is run anew");
+                self.update(&done.pipeline, done.slot, |record, active| match active.run == done.run {
+                    true => plan::anew(record, reason.clone()),
+                    false => record.clone(),
+                })
+                .await
+            }
             Came::Busy(reason) => {
                 let now = self.ground.system().now();
                 tracing::info!(pipeline = done.pipeline, reason, "waits");
@@ -434,7 +448,7 @@ impl<G: Ground> Driver<G> {
                 let timed_out = self.running.get(&done.pipeline).is_some_and(|local| local.timed_out);
                 let is_ours = matches!(&done.came, Came::Ended(ending) if ending.status == SlotStatus::Cancelled);
                 if !is_ours || timed_out {
-                    self.ended.push(done);
+                    self.ended.push_back(done);
                 }
             }
         };
@@ -456,10 +470,13 @@ fn timed_out(pipeline: &Pipeline, ending: &Ending) -> Ending {
 }
 
 fn defect(panic: &(dyn std::any::Any + Send)) -> Ending {
-    let message = panic.downcast_ref::<&str>().map(|s| (*s).to_owned());
-    let message = message.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
-    let reason = Some(format!("this is a defect of Polder: {message}"));
+    let reason = Some(format!("this is a defect of Polder: {}", panicked(panic)));
     Ending { run: None, status: SlotStatus::Failed, reason, may_pass: false }
+}
+
+fn panicked(panic: &(dyn std::any::Any + Send)) -> String {
+    let message = panic.downcast_ref::<&str>().map(|s| (*s).to_owned());
+    message.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default()
 }
 
 /// Tells the log what was decided.

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::notices::Sender;
 use super::plan::Ending;
 use crate::app::has_errors;
+use crate::run::Taker;
 use crate::run::journal::{run_record, steps_of};
 use crate::{App, AppError, RunSummary, codes};
 
@@ -27,6 +28,9 @@ pub(super) enum Came {
     Busy(String),
     /// Another server has begun the slot, or executes its run.
     Taken,
+    /// Nothing can become of its run any more, for a later one has published what it had read, but not all that it was to
+    /// do: another is to begin.
+    Superseded(String),
 }
 
 /// How a run fares that nobody here executes.
@@ -128,16 +132,13 @@ impl Ground for OfApp {
     }
 
     async fn resume(&self, pipeline: &Pipeline, run: RunId, cancel: &CancellationToken) -> Came {
-        // One that was held meanwhile waits for a person.
-        let is_wanted = |record: &RunRecord| record.status != RunStatus::Held;
         let app = self.app();
-        let result = app.resume_if(run, is_wanted, self.log.runs(&pipeline.name), cancel).await;
+        let result = app.resume_if(run, Taker::Scheduler, self.log.runs(&pipeline.name), cancel).await;
         if let Err(AppError::Refused(refused)) = &result
             && refused.code == codes::NO_RUN
-            && let Ok(Some(later)) = app.published_instead(run).await
+            && let Some(came) = instead(&app, run).await
         {
-            let reason = Some(format!("run {later} went on from what run {run} had read"));
-            return Came::Ended(Ending { run: Some(later), status: SlotStatus::Published, reason, may_pass: false });
+            return came;
         }
         self.came(pipeline, Some(run), result)
     }
@@ -166,6 +167,22 @@ impl Ground for OfApp {
     async fn send(&self, address: &str, body: Vec<u8>) -> Result<(), String> {
         self.sender.send(address, body).await
     }
+}
+
+/// What comes of a run in whose place a later one was published; `None`: there is no such run.
+async fn instead(app: &App, run: RunId) -> Option<Came> {
+    let (later, covers) = match app.published_instead(run).await {
+        Ok(found) => found?,
+        Err(error) => return Some(came(Some(run), Err(&error))),
+    };
+    let reason = format!("run {later} went on from what run {run} had read");
+    Some(match covers {
+        true => {
+            let reason = Some(reason);
+            Came::Ended(Ending { run: Some(later), status: SlotStatus::Published, reason, may_pass: false })
+        }
+        false => Came::Superseded(format!("{reason}, and did not do all that it was to do")),
+    })
 }
 
 fn came(run: Option<RunId>, result: Result<&RunSummary, &AppError>) -> Came {

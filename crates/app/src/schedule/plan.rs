@@ -167,6 +167,7 @@ fn started(record: &PipelineRecord, slot: Timestamp, now: Timestamp) -> Pipeline
         next_try: None,
         reason: None,
         interrupted: false,
+        left: false,
         timed_out: false,
     };
     PipelineRecord { active: Some(active), waiting: None, ..record.clone() }
@@ -208,7 +209,8 @@ pub(super) fn resumed(record: &PipelineRecord, stopped: bool, now: Timestamp) ->
         resumed: active.resumed + 1,
         next_try: Some(now + BUSY),
         reason: None,
-        interrupted: stopped,
+        interrupted: false,
+        left: stopped,
         timed_out: false,
         ..active
     };
@@ -232,6 +234,7 @@ pub(super) fn settled(
             next_try: Some(next_try),
             reason: ending.reason,
             interrupted: false,
+            left: false,
             timed_out: false,
             ..active.clone()
         };
@@ -306,6 +309,21 @@ fn wait(pipeline: &Pipeline, attempt: u32, chance: u64) -> Duration {
     let doubled = pipeline.retries.wait_seconds.saturating_mul(1 << (attempt - 1).min(30));
     let millis = doubled.min(pipeline.retries.longest_seconds).saturating_mul(1000);
     Duration::from_millis(millis - chance % (millis / 2 + 1))
+}
+
+/// The record of a slot whose run nothing more can become of, although it is not done: this try begins another.
+pub(super) fn anew(record: &PipelineRecord, reason: String) -> PipelineRecord {
+    let anew = |active: ActiveSlot| ActiveSlot {
+        run: None,
+        begun: active.attempt.saturating_sub(1),
+        next_try: None,
+        reason: Some(reason),
+        interrupted: false,
+        left: false,
+        timed_out: false,
+        ..active
+    };
+    PipelineRecord { active: record.active.clone().map(anew), ..record.clone() }
 }
 
 /// The record of a slot whose run cannot begin or go on yet, because another writes its tables.

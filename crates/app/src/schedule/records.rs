@@ -151,6 +151,34 @@ pub(crate) async fn begin(
     Err(AppError::Environment(format!("the record of pipeline {pipeline} was changed by others {ATTEMPTS} times")))
 }
 
+/// Keeps the record of a run that is taken up again. Where it is the one of a slot, that it was cancelled before counts no
+/// more, in the same transaction: what ends it from now on is told anew. `by_hand`: a person takes it up, and not the
+/// scheduler, which may be told to stop in this moment.
+pub(crate) async fn take_up(state: &Arc<dyn State>, run: &RunRecord, by_hand: bool) -> Result<(), AppError> {
+    let key = RunRecord::key(run.id);
+    for _ in 0..ATTEMPTS {
+        let mut batch = Batch::new().put(Space::Runs, key.clone(), encode(run)?);
+        if let Some(pipeline) = run.pipeline.as_ref().filter(|_| run.due.is_some())
+            && let Some(raw) = state.get(Space::Pipelines, pipeline).await?
+            // One that cannot be read knows of no slot.
+            && let Ok(mut record) = decode(pipeline, &raw)
+            && let Some(active) = record.active.as_mut().filter(|active| active.run == Some(run.id))
+        {
+            active.left = false;
+            if by_hand {
+                (active.interrupted, active.timed_out) = (false, false);
+            }
+            let value = encode(&record)?;
+            batch = batch.expect(Space::Pipelines, pipeline, Some(raw)).put(Space::Pipelines, pipeline, value);
+        }
+        if state.apply(batch).await? == Outcome::Applied {
+            return Ok(());
+        }
+    }
+    let pipeline = run.pipeline.as_deref().unwrap_or_default();
+    Err(AppError::Environment(format!("the record of pipeline {pipeline} was changed by others {ATTEMPTS} times")))
+}
+
 fn decode(pipeline: &str, raw: &[u8]) -> Result<PipelineRecord, AppError> {
     let corrupt = |e: serde_json::Error| StoreError::Corrupt {
         path: format!("record {:?}/{pipeline}", Space::Pipelines),

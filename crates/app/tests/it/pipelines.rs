@@ -485,14 +485,62 @@ async fn a_try_that_somebody_else_made_good_is_no_failure() {
     let server = Server::start(&project, &clock).await;
     clock.set("2026-11-20T06:00:05Z");
     eventually(async || (server.records().await[0].status() == Some("retrying")).then_some(())).await;
+    // Somebody gets the things in another way, and runs everything, with what the first try has read.
+    project.remove("sources/erp.yaml");
+    project.write("sources/erp_things.yaml", "files: data/things.csv\n");
+    project.write("data/things.csv", "id\n1\n");
+    let app = open(&project, &clock).await;
+    let by_hand = crate::support::run(&app, &RunRequest::default()).await.unwrap();
+    assert_eq!((by_hand.record.status, by_hand.record.took_over.len()), (RunStatus::Published, 1), "{by_hand:#?}");
+    clock.set("2026-11-20T06:10:05Z");
+    assert_eq!(server.settled("2026-11-20T06:00:00Z").await, "published");
+    let record = server.records().await.remove(0);
+    assert_eq!((record.last_run(), record.failing_since), (Some(RunId(2)), None), "{record:#?}");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_try_of_which_somebody_else_did_a_part_is_done_anew() {
+    let project = shop("every: 1h\nretries: { times: 1, wait: 10m }\n");
+    project.write("sources/erp.yaml", "postgres: postgres://nobody@127.0.0.1:1/none\ntables: [things]\n");
+    let clock = Clock::at("2026-11-20T05:50:00Z");
+    let server = Server::start(&project, &clock).await;
+    clock.set("2026-11-20T06:00:05Z");
+    eventually(async || (server.records().await[0].status() == Some("retrying")).then_some(())).await;
     // Somebody runs what can be run, with what the first try has read.
     let request = RunRequest { exclude: vec!["bronze.erp_things".to_owned()], ..RunRequest::default() };
     let app = open(&project, &clock).await;
     let by_hand = crate::support::run(&app, &request).await.unwrap();
     assert_eq!((by_hand.record.status, by_hand.record.took_over.len()), (RunStatus::Published, 1), "{by_hand:#?}");
     clock.set("2026-11-20T06:10:05Z");
-    assert_eq!(server.settled("2026-11-20T06:00:00Z").await, "published");
+    assert_eq!(server.settled("2026-11-20T06:00:00Z").await, "failed", "nobody has read the things");
     let record = server.records().await.remove(0);
-    assert_eq!((record.last_run(), record.failing_since), (Some(RunId(2)), None), "{record:#?}");
+    assert_eq!(record.last.as_ref().map(|last| (last.run, last.attempts)), Some((Some(RunId(3)), 2)), "{record:#?}");
+    assert!(record.failing_since.is_some());
+    server.stop().await;
+}
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn who_cancels_a_run_that_a_server_left_is_told_as_such() {
+    let project = shop("every: 1h\n");
+    let clock = Clock::at("2026-11-20T05:50:00Z");
+    let gate = Gate::new();
+    let server = Server::start_with(&project, &clock, Arc::clone(&gate) as _).await;
+    clock.set("2026-11-20T06:00:05Z");
+    gate.reached.cancelled().await;
+    server.stop.cancel();
+    eventually(async || server.records().await[0].active.as_ref()?.interrupted.then_some(())).await;
+    gate.go_on.send(()).unwrap();
+    server.stop().await;
+    // The next server goes on with it, and somebody does not want that.
+    let gate = Gate::new();
+    let server = Server::start_with(&project, &clock, Arc::clone(&gate) as _).await;
+    gate.reached.cancelled().await;
+    server.app.cancel(RunId(1)).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(700)).await;
+    gate.go_on.send(()).unwrap();
+    assert_eq!(server.settled("2026-11-20T06:00:00Z").await, "cancelled");
+    let run = server.runs().await.remove(0);
+    assert_eq!(run.resumed, 1);
+    assert_eq!(run.reason.as_deref(), Some("cancelled by ada; run/1 stays to look at"));
     server.stop().await;
 }

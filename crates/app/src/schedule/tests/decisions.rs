@@ -5,7 +5,7 @@ use polder_project::Pipeline;
 use polder_run::{NoticeKind, PipelineRecord, SlotStatus};
 
 use super::super::notices;
-use super::super::plan::{Ending, Next, busy, next, resumed, settled};
+use super::super::plan::{Ending, Next, anew, busy, next, resumed, settled};
 use super::pipeline;
 
 fn time(text: &str) -> Timestamp {
@@ -315,6 +315,22 @@ fn a_clock_that_stays_behind_counts_from_there() {
         end(&hourly, &mut record, SlotStatus::Published, false, &slot);
     }
 }
+
+#[test]
+fn a_try_whose_run_is_superseded_begins_another() {
+    let daily = pipeline("every: 1d\nretries: { times: 1, wait: 1m }\n");
+    let mut record = None;
+    follow(&daily, &mut record, "19T12:00:00");
+    follow(&daily, &mut record, "20T00:00:00");
+    begun(&mut record, 1);
+    end(&daily, &mut record, SlotStatus::Failed, true, "20T00:10:00");
+    assert_eq!(follow(&daily, &mut record, "20T00:11:00"), Next::Look(RunId(1)));
+    let going_on = resumed(record.as_ref().unwrap(), false, time("20T00:11:00"));
+    record = Some(anew(&going_on, "run 2 went on".to_owned()));
+    assert_eq!(begins(&daily, &mut record, "20T00:11:01"), Some(time("20T00:00:00")));
+    assert_eq!(record.as_ref().unwrap().active.as_ref().unwrap().attempt, 2);
+}
+
 /// Each night at half past two, which one night in spring has not and one in autumn has twice.
 #[test]
 fn a_pipeline_that_is_due_where_the_clock_leaps_runs_once_each_night() {
@@ -353,13 +369,16 @@ fn how_a_try_was_told_to_end_is_forgotten_with_it() {
     follow(&daily, &mut record, "19T12:00:00");
     follow(&daily, &mut record, "20T00:00:00");
     begun(&mut record, 1);
-    let flags = |record: &PipelineRecord| record.active.as_ref().map(|active| (active.interrupted, active.timed_out));
+    let flags = |record: &PipelineRecord| {
+        record.active.as_ref().map(|active| (active.interrupted, active.left, active.timed_out))
+    };
     let active = record.as_mut().unwrap().active.as_mut().unwrap();
     (active.interrupted, active.timed_out) = (true, true);
     let stopped = record.clone().unwrap();
     // It failed by itself before it could be told.
     end(&daily, &mut record, SlotStatus::Failed, true, "20T00:10:00");
-    assert_eq!(flags(record.as_ref().unwrap()), Some((false, false)));
-    assert_eq!(flags(&resumed(&stopped, false, time("20T00:10:00"))), Some((false, false)));
-    assert_eq!(flags(&resumed(&stopped, true, time("20T00:10:00"))), Some((true, false)));
+    assert_eq!(flags(record.as_ref().unwrap()), Some((false, false, false)));
+    assert_eq!(flags(&resumed(&stopped, false, time("20T00:10:00"))), Some((false, false, false)));
+    // Until the run goes on it is known that the server stopped, and not taken for what ends it next.
+    assert_eq!(flags(&resumed(&stopped, true, time("20T00:10:00"))), Some((false, true, false)));
 }

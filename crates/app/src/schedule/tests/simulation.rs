@@ -477,10 +477,9 @@ impl Ground for Process {
             Ok(run) if run.status == RunStatus::Held => Came::Taken,
             Ok(ended) => {
                 let run = RunRecord { status: RunStatus::Running, ..ended };
-                let batch = Batch::new().put(Space::Runs, RunRecord::key(run.id), serde_json::to_vec(&run).unwrap());
-                match self.state().apply(batch).await {
-                    Ok(_) => self.execute(run, held, cancel).await,
-                    Err(error) => failed(Some(run.id), &error.into()),
+                match records::take_up(&self.state(), &run, false).await {
+                    Ok(()) => self.execute(run, held, cancel).await,
+                    Err(error) => failed(Some(run.id), &error),
                 }
             }
             Err(error) => failed(Some(run), &error),
