@@ -11,7 +11,6 @@ use polder_catalog::Expired;
 use polder_store::{Batch, Space};
 use serde::{Deserialize, Serialize};
 
-use crate::run::BRANCH_KEPT;
 use crate::run::journal::encode;
 use crate::{App, AppError};
 
@@ -51,7 +50,7 @@ impl App {
             return Ok(None);
         }
         let retention = self.loaded.project.settings.retention_seconds.map_or(RETENTION, Duration::from_secs);
-        self.bound_expiries(now).await?;
+        self.bound_expiries().await?;
         let expired = self.catalog.expire_as_of(last, retention, GRACE).await?;
         self.forget_events(last, retention).await?;
         self.mark_housekeeping(now).await?;
@@ -60,17 +59,6 @@ impl App {
 
     async fn mark_housekeeping(&self, at: Timestamp) -> Result<(), AppError> {
         self.catalog.state().apply(Batch::new().put(Space::Meta, KEY, encode(&Done { at })?)).await?;
-        Ok(())
-    }
-
-    /// A run that began while the clock was ahead has a branch that would be kept until the clock is there again.
-    async fn bound_expiries(&self, now: Timestamp) -> Result<(), AppError> {
-        let latest = now + BRANCH_KEPT;
-        for found in self.catalog.refs().await? {
-            if found.expires.is_some_and(|at| at > latest) {
-                self.catalog.set_expiry(&found.name, Some(latest)).await?;
-            }
-        }
         Ok(())
     }
 }

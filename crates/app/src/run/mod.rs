@@ -6,6 +6,7 @@ mod accept;
 mod events;
 mod held;
 pub(crate) mod journal;
+mod keep;
 mod lease;
 mod lock;
 mod publish;
@@ -18,7 +19,6 @@ mod unchanged;
 pub(crate) mod workers;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use polder_base::{Publish, RunId, TableName, Timestamp};
 use polder_catalog::{CatalogError, CommitId};
@@ -45,9 +45,6 @@ use held::Held;
 use journal::{Earlier, StateJournal, encode};
 use lease::LeaseKeeper;
 use requests::Requests;
-
-/// Branches of runs that were not published are kept so long.
-pub(crate) const BRANCH_KEPT: Duration = Duration::from_secs(7 * 86_400);
 
 /// What to run.
 #[derive(Debug, Clone, Default)]
@@ -236,8 +233,9 @@ impl App {
     async fn begin(&self, record: &mut RunRecord, graph: &Graph<Work>) -> Result<(), AppError> {
         self.claim(record, graph).await?;
         record.files = stored::store(self.catalog.state(), &self.loaded.project).await?;
-        let expires = record.started + BRANCH_KEPT;
-        self.catalog.create_branch(&record.branch, &CommitId(record.base.clone()), Some(expires)).await?;
+        let base = CommitId(record.base.clone());
+        let expires = self.kept_until(&base).await?;
+        self.catalog.create_branch(&record.branch, &base, Some(expires)).await?;
         let (Some(pipeline), Some(due)) = (&record.pipeline, record.due) else { return self.put_record(record).await };
         let begun = schedule::records::begin(self.catalog.state(), record, pipeline, due).await;
         if matches!(begun, Err(AppError::Refused(_))) {

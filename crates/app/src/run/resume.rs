@@ -11,8 +11,9 @@ use polder_store::Space;
 use tokio_util::sync::CancellationToken;
 
 use super::journal::{Earlier, all, run_record, steps_of};
+use super::keep::BRANCH_KEPT;
 use super::lease::LeaseKeeper;
-use super::{BRANCH_KEPT, Conductor, RunRequest, RunSummary, stored};
+use super::{Conductor, RunRequest, RunSummary, stored};
 use crate::blueprint::Work;
 use crate::{App, AppError, codes, schedule};
 
@@ -122,9 +123,8 @@ impl App {
         }
         if self.catalog.find_ref(&record.branch).await?.is_none() {
             let branch = &record.branch;
-            let expired = record.started + BRANCH_KEPT;
-            let gone = match expired <= self.system().now() {
-                true => format!("its branch {branch} expired at {expired}, 7 days after the run began"),
+            let gone = match record.started + BRANCH_KEPT <= self.system().now() {
+                true => format!("its branch {branch} expired, 7 days after somebody last worked on the run"),
                 false => format!("its branch {branch} is gone"),
             };
             return Err(refused(format!("run {run} cannot be taken up again: {gone}")).hint("polder run"));
@@ -162,8 +162,9 @@ impl App {
         Ok(Resumed { loaded, record, graph, earlier })
     }
 
-    /// Records that a run goes on.
+    /// Records that a run goes on. Its branch is kept from now on as long as one that is made now: it may be past its day.
     pub(super) async fn take_up(&self, record: &mut RunRecord, taker: Taker) -> Result<(), AppError> {
+        self.prolong(&record.branch).await?;
         record.take_up();
         schedule::records::take_up(self.catalog.state(), record, taker == Taker::Person).await
     }

@@ -26,7 +26,7 @@ struct CameTo {
 impl Conductor {
     /// Notes in the record of a pipeline's held run that an earlier one came to the same.
     pub(super) async fn note_same(&mut self, steps: &[StepRecord]) {
-        match self.same_as(steps).await {
+        match self.kept_same_as(steps).await {
             Ok(Some(first)) => {
                 let cause = self.record.cause().map(|cause| format!(" ({cause})")).unwrap_or_default();
                 self.record.reason = Some(format!("still held by run {first}: nothing changed{cause}"));
@@ -52,6 +52,12 @@ impl Conductor {
         }
     }
 
+    /// The earlier run that this one came to the same as. Its branch stands for this one's from now on, and is kept as long.
+    async fn kept_same_as(&self, steps: &[StepRecord]) -> Result<Option<RunId>, AppError> {
+        let Some(first) = self.same_as(steps).await? else { return Ok(None) };
+        Ok(self.app.prolong(&first.branch()).await?.then_some(first))
+    }
+
     async fn same_as(&self, steps: &[StepRecord]) -> Result<Option<RunId>, AppError> {
         let record = &self.record;
         if record.due.is_none() || record.status != RunStatus::Held || !record.parts.is_empty() {
@@ -61,6 +67,9 @@ impl Conductor {
         for earlier in self.app.runs().await?.into_iter().filter(|earlier| asked_for_the_same(earlier, record)) {
             if ours.is_none() {
                 ours = self.app.outcome(record, steps).await?;
+            }
+            if !self.app.is_kept(&earlier.branch).await? {
+                continue;
             }
             let theirs = self.app.outcome(&earlier, &steps_of(self.app.catalog.state(), earlier.id).await?).await?;
             if ours.is_some() && ours == theirs {

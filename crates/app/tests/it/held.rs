@@ -493,9 +493,66 @@ async fn branches_of_held_runs_are_warned_of_before_they_go() {
     app.housekeep().await.unwrap().unwrap();
     assert!(app.expiring().await.unwrap().is_empty());
     let error = app.resume(Some(RunId(1)), Arc::new(Silent), &CancellationToken::new()).await.unwrap_err();
-    assert!(told(&error).contains("its branch run/1 expired at "), "{}", told(&error));
+    assert!(told(&error).contains("its branch run/1 expired, "), "{}", told(&error));
     let error = try_accept(&app, 1, Some("late"), false).await.unwrap_err();
-    assert!(told(&error).contains("its branch run/1 expired at "), "{}", told(&error));
+    assert!(told(&error).contains("its branch run/1 expired, "), "{}", told(&error));
+}
+
+/// A run that is taken up again is worked on: its branch is kept as long as a new one, also where it was past its day.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_that_is_taken_up_late_keeps_its_branch() {
+    let project = shop();
+    project.publish().await;
+    bad_day(&project);
+    let clock = Arc::new(SimulatedSystem::new(7, RealSystem.now()));
+    let options = OpenOptions { system: Arc::<SimulatedSystem>::clone(&clock), ..OpenOptions::new(project.path()) };
+    let app = App::open(&options).await.unwrap();
+    let held = crate::support::run(&app, &RunRequest::default()).await.unwrap();
+    assert_eq!(held.record.status, RunStatus::Held);
+    app.housekeep().await.unwrap();
+    let day = |days: u64| Duration::from_secs(days * 86_400);
+    clock.advance(day(8));
+    let again = app.resume(Some(RunId(2)), Arc::new(Silent), &CancellationToken::new()).await.unwrap();
+    assert_eq!(again.record.status, RunStatus::Held, "{again:#?}");
+    for _ in 0..6 {
+        clock.advance(day(1));
+        app.housekeep().await.unwrap().unwrap();
+    }
+    assert_eq!(app.status().await.unwrap().open.len(), 1);
+    assert_eq!(accept(&app, 2, "known", false).await.record.status, RunStatus::Published);
+}
+
+/// A clock that lost its time: what people have published says what day it is at least.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_clock_that_is_behind_throws_no_branch_away_too_early() {
+    let project = shop();
+    let now = RealSystem.now();
+    let clock = Arc::new(SimulatedSystem::new(7, now));
+    let open = async || {
+        let options = OpenOptions { system: Arc::<SimulatedSystem>::clone(&clock), ..OpenOptions::new(project.path()) };
+        App::open(&options).await.unwrap()
+    };
+    let app = open().await;
+    let first = crate::support::run(&app, &RunRequest::default()).await.unwrap();
+    assert_eq!(first.record.status, RunStatus::Published);
+    bad_day(&project);
+    let before = crate::support::run(&open().await, &RunRequest::default()).await.unwrap();
+    assert_eq!(before.record.status, RunStatus::Held);
+    let day = |days: u64| Duration::from_secs(days * 86_400);
+    clock.set_back(day(3650));
+    let anew = RunRequest { anew: true, ..RunRequest::default() };
+    let behind = crate::support::run(&open().await, &anew).await.unwrap();
+    assert_eq!(behind.record.status, RunStatus::Held);
+    for _ in 0..4 {
+        clock.advance(day(1));
+        app.housekeep().await.unwrap();
+    }
+    for branch in ["run/2", "run/3"] {
+        let kept = app.catalog().find_ref(branch).await.unwrap().and_then(|found| found.expires);
+        assert!(kept >= Some(now + day(7)), "{branch} {kept:?}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_record_of_a_run_that_cannot_be_read_keeps_nobody_from_running() {
     let project = shop();

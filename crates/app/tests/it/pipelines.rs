@@ -519,6 +519,28 @@ async fn a_try_of_which_somebody_else_did_a_part_is_done_anew() {
     assert!(record.failing_since.is_some());
     server.stop().await;
 }
+
+/// What is held for the same keeps the first run's branch for as long as that goes on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_branch_that_others_were_folded_into_is_kept_from_the_last_of_them() {
+    let project = shop("cron: 0 6 * * *\n");
+    project.write("data/orders/b.csv", &orders(100..=101));
+    let clock = Clock::at("2026-11-01T05:50:00Z");
+    let server = Server::start(&project, &clock).await;
+    let expires = async |branch: &str| server.app.catalog().find_ref(branch).await.unwrap().and_then(|r| r.expires);
+    for day in 1..=6 {
+        clock.set(&format!("2026-11-0{day}T06:00:05Z"));
+        assert_eq!(server.settled(&format!("2026-11-0{day}T06:00:00Z")).await, "held");
+    }
+    assert_eq!(expires("run/1").await, Some("2026-11-13T06:00:05Z".parse().unwrap()));
+    // Past its day, it may go at any moment: the next one keeps its own.
+    clock.set("2026-11-13T06:00:05Z");
+    assert_eq!(server.settled("2026-11-13T06:00:00Z").await, "held");
+    assert_eq!(server.runs().await.last().unwrap().same_as, None);
+    assert_eq!(expires("run/7").await, Some("2026-11-20T06:00:05Z".parse().unwrap()));
+    server.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn who_cancels_a_run_that_a_server_left_is_told_as_such() {
     let project = shop("every: 1h\n");
