@@ -129,12 +129,42 @@ pub struct Acceptance {
     /// that to its end first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub setting_aside: Option<String>,
+    /// The run that this was decided about, where a later one took over tables of which rows were set aside. Nobody decided
+    /// anything about the later one itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<RunId>,
 }
 
 impl Acceptance {
     /// Nothing was overruled, and nothing set aside.
     pub fn is_empty(&self) -> bool {
         self.checks.is_empty() && self.set_aside.is_empty()
+    }
+
+    /// What of it goes along with a table that a later run takes over; `None`: no row of that was set aside.
+    #[must_use]
+    pub fn along_with(&self, table: &str, from: RunId) -> Option<Self> {
+        let rows = *self.set_aside.get(table)?;
+        Some(Self {
+            by: self.by.clone(),
+            reason: self.reason.clone(),
+            at: self.at,
+            set_aside: BTreeMap::from([(table.to_owned(), rows)]),
+            from: Some(self.from.unwrap_or(from)),
+            ..Self::default()
+        })
+    }
+
+    /// Both: one commit has one author, who is the last that decided, and the reasons of all.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        let (mut last, earlier) = if self.at >= other.at { (self, other) } else { (other, self) };
+        if !last.reason.split("; ").any(|reason| reason == earlier.reason) {
+            last.reason = format!("{}; {}", last.reason, earlier.reason);
+        }
+        last.set_aside.extend(earlier.set_aside);
+        last.from = last.from.max(earlier.from);
+        last
     }
 }
 

@@ -67,6 +67,7 @@ impl App {
                 by: self.principal(),
                 reason: reason.to_owned(),
                 at: self.system().now(),
+                from: None,
                 ..record.accepted.clone().unwrap_or_default()
             };
             let decided = Decided { acceptance, quarantine: request.quarantine };
@@ -90,7 +91,7 @@ impl App {
         self.refuse_closed(&record).await?;
         self.refuse_taken_over(&record).await?;
         let failures = self.failures(run).await?;
-        let interrupted = record.accepted.is_some();
+        let interrupted = record.accepted.as_ref().is_some_and(|accepted| accepted.from.is_none());
         let status = record.status.as_str();
         let refused =
             |message: String| Err(AppError::refused(codes::NO_RUN, message).hint(format!("polder run --resume {run}")));
@@ -130,6 +131,7 @@ impl App {
         taker: Taker,
         cancel: &CancellationToken,
     ) -> Result<Resumed, AppError> {
+        self.refuse_taken_over(&record).await?;
         let failures = self.failures(record.id).await?;
         let acceptance = record.accepted.clone().unwrap_or_default();
         self.prepare_accept(record, &failures, Decided { acceptance, quarantine: true }, taker, cancel).await

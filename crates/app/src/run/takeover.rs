@@ -2,7 +2,8 @@
 //!
 //! A stream is taken over when the target's table and cursor are still those that the earlier run began with, and its
 //! source is declared and lies there as that run has read it: a file that was replaced is read again, from the target's
-//! cursor, for rows of the bad one may have taken the place of good ones.
+//! cursor, for rows of the bad one may have taken the place of good ones. Of a run of which rows are just being set aside
+//! nothing is taken over: whoever takes that up again does so to its end. Where they were, the decision goes along.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use polder_base::RunId;
 use polder_catalog::{CatalogError, Change, ChangeSet, CommitId, Entry, EntryKey};
 use polder_ingest::{IngestStep, cursor_of, quarantine_of};
 use polder_project::{Source, Stream};
-use polder_run::{Graph, Retold, RunKind, RunRecord, RunStatus, Step, StepKey, StepKind, TakenOver};
+use polder_run::{Acceptance, Graph, Retold, RunKind, RunRecord, RunStatus, Step, StepKey, StepKind, TakenOver};
 use polder_store::{Batch, Outcome, Space};
 
 use super::journal::{encode, run_record, steps_of};
@@ -39,18 +40,30 @@ impl App {
         }
         let earlier = self.earlier(record).await?;
         let mut taken: BTreeMap<String, RunId> = BTreeMap::new();
+        let mut decided: Option<Acceptance> = None;
         let mut changes = Vec::new();
         for (source, stream) in streams {
             for run in &earlier {
                 if let Some(found) = self.left_behind(record, run, source, stream).await? {
                     changes.extend(found);
-                    taken.insert(stream.table.to_string(), run.record.id);
+                    let table = stream.table.to_string();
+                    let along = run.record.accepted.as_ref().and_then(|a| a.along_with(&table, run.record.id));
+                    decided = match (decided, along) {
+                        (Some(decided), Some(along)) => Some(decided.and(along)),
+                        (decided, along) => decided.or(along),
+                    };
+                    taken.insert(table, run.record.id);
                     break;
                 }
             }
         }
         if changes.is_empty() {
             return Ok(());
+        }
+        if decided.is_some() {
+            // Before the tables: wherever this ends, they are not published without it.
+            record.accepted = decided;
+            self.put_record(record).await?;
         }
         let author = polder_catalog::Author { principal: record.principal.clone() };
         let tables: Vec<String> = taken.iter().map(|(table, run)| format!("{table} from run {run}")).collect();
@@ -63,6 +76,9 @@ impl App {
             // What they wrote is gone: it is read once more.
             Err(CatalogError::Invalid(detail)) => {
                 tracing::warn!(%detail, "nothing was taken over");
+                if record.accepted.take().is_some() {
+                    self.put_record(record).await?;
+                }
                 return Ok(());
             }
             Err(other) => return Err(other.into()),
@@ -81,7 +97,8 @@ impl App {
         for run in self.runs().await? {
             let alike =
                 run.kind == RunKind::Run && run.target == record.target && run.environment == record.environment;
-            if !alike || run.id >= record.id || run.status == RunStatus::Published {
+            let half_done = run.accepted.as_ref().is_some_and(|accepted| accepted.setting_aside.is_some());
+            if !alike || half_done || run.id >= record.id || run.status == RunStatus::Published {
                 continue;
             }
             let Some(branch) = self.catalog.find_ref(&run.branch).await? else { continue };

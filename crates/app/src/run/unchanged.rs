@@ -84,7 +84,8 @@ impl Conductor {
 fn asked_for_the_same(earlier: &RunRecord, record: &RunRecord) -> bool {
     earlier.id < record.id
         && earlier.status == RunStatus::Held
-        && earlier.accepted.is_none()
+        && earlier.accepted.as_ref().is_none_or(|accepted| accepted.from.is_some())
+        && earlier.accepted == record.accepted
         && earlier.same_as.is_none()
         && earlier.target == record.target
         && earlier.files == record.files

@@ -568,6 +568,35 @@ async fn the_record_of_a_run_that_cannot_be_read_keeps_nobody_from_running() {
     assert_eq!(open, [3]);
     assert_eq!(rows(&app, "main", "select run from system.runs order by run").await, ["2", "3"]);
 }
+
+/// Rows were set aside, and another check holds the run: whoever publishes what is left publishes that decision too.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_that_takes_over_what_rows_were_set_aside_of_has_the_reason() {
+    let project = shop();
+    project.write("checks/orders.yaml", &format!("{NO_NEGATIVES}  - row_count: {{ max: 3 }}\n"));
+    project.publish().await;
+    bad_day(&project);
+    assert_eq!(project.run().await.record.status, RunStatus::Held);
+    let options = OpenOptions { principal: Some("grace".to_owned()), ..OpenOptions::new(project.path()) };
+    let accepted = accept(&App::open(&options).await.unwrap(), 2, "one is wrong", true).await;
+    assert_eq!(accepted.record.status, RunStatus::Held, "{accepted:#?}");
+    project.write("models/gold/people.sql", "select no_such_column as n from bronze.customers\n");
+    project.write("checks/orders.yaml", NO_NEGATIVES);
+    let third = project.run().await;
+    assert_eq!(third.record.status, RunStatus::Failed, "{third:#?}");
+    let app = project.open().await;
+    let error = try_accept(&app, 3, Some("x"), false).await.unwrap_err();
+    assert!(told(&error).contains("run 3 is failed"), "nobody decided about this one: {}", told(&error));
+    project.write("models/gold/people.sql", "select count(*) as n from bronze.customers\n");
+    let fourth = project.publish().await;
+    let from = fourth.record.accepted.as_ref().and_then(|accepted| accepted.from);
+    assert_eq!((from, fourth.record.took_over.len()), (Some(RunId(2)), 2), "{fourth:#?}");
+    let commit = "select principal, run, reason, overruled from system.commits where reason is not null";
+    assert_eq!(rows(&app, "main", commit).await, ["grace|4|one is wrong|NULL"]);
+    assert_eq!(row(&app, "main", COUNTS).await, "4|4|3|3|4");
+    // What comes after that is nobody's decision.
+    project.write("data/orders/c.csv", &orders(6..=6));
+    assert_eq!(project.publish().await.record.accepted, None);
 }
 
 /// A clock that ends the process that reads it for the n-th time: it is never polled again.
@@ -612,6 +641,17 @@ async fn accept_and_die(project: &Project, readings: usize) -> bool {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_decision_to_set_rows_aside_is_done_to_its_end_wherever_the_process_dies() {
+    set_aside_and_die(false).await;
+}
+
+/// No run that comes between publishes what is left without the decision, or takes it from who finishes it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_ordinary_run_after_a_decision_that_was_cut_short_has_it_or_leaves_it_alone() {
+    set_aside_and_die(true).await;
+}
+
+/// `between`: a run like any other comes before somebody goes on with the decision.
+async fn set_aside_and_die(between: bool) {
     // Every reading of the clock while rows are set aside, and some of those after.
     for readings in (1..16).chain((16..).step_by(9)) {
         let project = Project::new(&[
@@ -625,19 +665,28 @@ async fn a_decision_to_set_rows_aside_is_done_to_its_end_wherever_the_process_di
         assert_eq!(project.run().await.record.status, RunStatus::Held);
         let died = accept_and_die(&project, readings).await;
         let app = project.open().await;
-        let kept = app.runs().await.unwrap().remove(0);
+        let mut kept = app.runs().await.unwrap().remove(0);
+        if between && kept.status != RunStatus::Published {
+            let ordinary = project.run().await.record;
+            let half_done = kept.accepted.as_ref().is_some_and(|a| a.setting_aside.is_some());
+            assert_eq!(ordinary.took_over.is_empty(), half_done, "{readings}: {ordinary:#?}");
+            if !half_done {
+                kept = ordinary;
+            }
+        }
+        let run = kept.id;
         if kept.status != RunStatus::Published {
             // Where nothing was decided yet, a run that is taken up again is held for the same once more.
             let again = match readings % 2 == 0 && kept.accepted.is_some() {
-                true => resume(&project, 2).await,
-                false => try_accept(&app, 2, Some("ticket 7"), true).await,
+                true => resume(&project, run.0).await,
+                false => try_accept(&app, run.0, Some("ticket 7"), true).await,
             };
             match again {
                 Ok(summary) => assert_eq!(summary.record.status, RunStatus::Published, "{readings}: {summary:#?}"),
                 Err(error) => panic!("{readings}: {}", told(&error)),
             }
         }
-        let run = app.runs().await.unwrap().remove(0);
+        let run = app.runs().await.unwrap().into_iter().find(|kept| kept.id == run).unwrap();
         let decided = run.accepted.as_ref();
         assert_eq!(run.status, RunStatus::Published, "{readings}: {run:#?}");
         assert_eq!(row(&app, "main", "select count(*), sum(order_id) from bronze.orders").await, "4|10", "{readings}");
