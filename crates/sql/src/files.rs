@@ -17,7 +17,7 @@ use datafusion::execution::context::SessionState;
 use datafusion::physical_plan::collect;
 use futures::TryStreamExt;
 use globset::GlobBuilder;
-use object_store::ObjectMeta;
+use object_store::{ObjectMeta, ObjectStore};
 use polder_store::remote_store;
 use url::Url;
 
@@ -113,11 +113,53 @@ async fn table(resolver: &Resolver<'_>, path: &str, form: Form) -> DfResult<Opti
     let Some((first, _)) = files.first() else { return Ok(None) };
     let store = state.runtime_env().object_store(first)?;
     let (urls, objects): (Vec<_>, Vec<_>) = files.into_iter().unzip();
-    let mut schema = options.format.infer_schema(state, &store, &objects).await?;
-    if matches!(form, Form::Csv { .. }) {
-        schema = with_leading_zeros(state, &urls, &options, &schema).await?;
-    }
+    let schema = match form {
+        Form::Csv { .. } => {
+            let schema = columns_of_all(state, &options, &store, &objects).await?;
+            with_leading_zeros(state, &urls, &options, &schema).await?
+        }
+        Form::JsonLines | Form::Parquet => options.format.infer_schema(state, &store, &objects).await?,
+    };
     Ok(Some(listing(&urls, &options, schema)?))
+}
+
+/// The columns that CSV files have in common. They are read by their places, so all files must have the same ones in the
+/// same order; a type is one that holds what each file has.
+async fn columns_of_all(
+    state: &SessionState,
+    options: &ListingOptions,
+    store: &Arc<dyn ObjectStore>,
+    objects: &[ObjectMeta],
+) -> DfResult<SchemaRef> {
+    let mut common: Option<(&ObjectMeta, SchemaRef)> = None;
+    for object in objects {
+        let schema = options.format.infer_schema(state, store, std::slice::from_ref(object)).await?;
+        let Some((first, known)) = common else {
+            common = Some((object, schema));
+            continue;
+        };
+        if !known.fields().iter().map(|f| f.name()).eq(schema.fields().iter().map(|f| f.name())) {
+            let (first, other) = (&first.location, &object.location);
+            return plan_err!(
+                "{other} has other columns than {first}, or has them in another order: a source, declared in \
+                 `sources/*.yaml`, goes by their names"
+            );
+        }
+        let fields = known.fields().iter().zip(schema.fields());
+        let fields = fields.map(|(a, b)| a.as_ref().clone().with_data_type(common_type(a.data_type(), b.data_type())));
+        common = Some((first, Arc::new(Schema::new(fields.collect::<Vec<_>>()))));
+    }
+    Ok(common.map_or_else(|| Arc::new(Schema::empty()), |(_, schema)| schema))
+}
+
+/// What holds the values of two columns of CSV files.
+fn common_type(a: &DataType, b: &DataType) -> DataType {
+    match (a, b) {
+        (a, b) if a == b => a.clone(),
+        (DataType::Null, other) | (other, DataType::Null) => other.clone(),
+        (a, b) if a.is_numeric() && b.is_numeric() => DataType::Float64,
+        _ => DataType::Utf8,
+    }
 }
 
 /// Signs of a pattern. Of an address on the web they are none: `?` begins its parameters.

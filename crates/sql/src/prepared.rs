@@ -57,29 +57,44 @@ pub(crate) fn parameter_types(plan: &LogicalPlan, said: &[Option<DataType>]) -> 
     Ok(types(&used(plan)?, said))
 }
 
-/// Gives `$1` of `x = any($1)`, which the planner makes `array_has($1, x)`, the type that it has where the client says
-/// none: a list of what `x` is.
+/// Gives `$1` of `$1::int[]`, and of `x = any($1)`, which the planner makes `array_has($1, x)`, the type that it has where
+/// the client says none: the list of the cast, or of what `x` is.
 pub(crate) fn with_list_types(plan: LogicalPlan) -> Result<LogicalPlan> {
     let rewrite = |node| expressions::rewrite(node, is_any, |expr, schema| Ok(with_list_type(expr, schema)));
     Ok(plan.transform_up_with_subqueries(rewrite)?.data)
 }
 
 fn is_any(expr: &Expr) -> bool {
-    matches!(expr, Expr::ScalarFunction(call) if call.func.name() == "array_has")
+    match expr {
+        Expr::ScalarFunction(call) => call.func.name() == "array_has",
+        Expr::Cast(cast) => matches!(cast.field.data_type(), DataType::List(_)),
+        _ => false,
+    }
 }
 
 fn with_list_type(mut expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
-    let is_any = is_any(&expr);
-    let Expr::ScalarFunction(call) = &mut expr else { return Transformed::no(expr) };
-    let [Expr::Placeholder(list), value] = call.args.as_mut_slice() else { return Transformed::no(expr) };
-    let item = match value.get_type(schema) {
-        Ok(DataType::Utf8View | DataType::LargeUtf8) => DataType::Utf8,
-        Ok(item) => item,
-        Err(_) => return Transformed::no(expr),
+    let (list, of) = match &mut expr {
+        // `$1::text[]` is no text that becomes a list.
+        Expr::Cast(cast) => match (cast.expr.as_mut(), cast.field.data_type()) {
+            (Expr::Placeholder(list), DataType::List(item)) => (list, item.data_type().clone()),
+            _ => return Transformed::no(expr),
+        },
+        Expr::ScalarFunction(call) if call.func.name() == "array_has" => match call.args.as_mut_slice() {
+            [Expr::Placeholder(list), value] => match value.get_type(schema) {
+                Ok(item) => (list, item),
+                Err(_) => return Transformed::no(expr),
+            },
+            _ => return Transformed::no(expr),
+        },
+        _ => return Transformed::no(expr),
     };
-    if !is_any || list.field.is_some() || item.is_null() {
+    if list.field.is_some() || of.is_null() {
         return Transformed::no(expr);
     }
+    let item = match of {
+        DataType::Utf8View | DataType::LargeUtf8 => DataType::Utf8,
+        item => item,
+    };
     list.field = Some(Arc::new(Field::new_list("", Field::new_list_field(item, true), true)));
     Transformed::yes(expr)
 }

@@ -2,13 +2,16 @@
 //!
 //! Tokio ends a task where it waits. Most operators of DataFusion wait often enough; joins may not: they go through
 //! pairs of rows for as long as no pair is a result. So the conditions of joins look whether their statement is still
-//! wanted, and what joins give counts against the task's turn on its thread.
+//! wanted, and now and then leave their thread's other tasks to another thread; and what joins give counts against the
+//! task's turn.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::{DataType, FieldRef, Schema, SchemaRef};
@@ -22,6 +25,7 @@ use datafusion::physical_plan::joins::utils::JoinFilter;
 use datafusion::physical_plan::joins::{CrossJoinExec, HashJoinExec, NestedLoopJoinExec, NestedLoopJoinExecBuilder};
 use datafusion::physical_plan::{ExecutionPlan, SendableRecordBatchStream};
 use futures::{Stream, StreamExt};
+use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::SqlError;
@@ -50,7 +54,7 @@ pub(crate) fn stoppable(plan: Arc<dyn ExecutionPlan>, stop: &CancellationToken) 
 /// The same join with a condition that looks at `stop`; `None`: it is no join that goes through pairs.
 fn with_condition(plan: &Arc<dyn ExecutionPlan>, stop: &CancellationToken) -> Result<Option<Arc<dyn ExecutionPlan>>> {
     let looking = |filter: &JoinFilter| {
-        let expression = Arc::new(Condition { inner: Arc::clone(filter.expression()), stop: stop.clone() });
+        let expression = Arc::new(Condition::new(Arc::clone(filter.expression()), stop.clone()));
         JoinFilter::new(expression, filter.column_indices().to_vec(), SchemaRef::clone(filter.schema()))
     };
     if let Some(join) = plan.downcast_ref::<NestedLoopJoinExec>() {
@@ -100,11 +104,32 @@ impl RecordBatchStream for WantedStream {
     }
 }
 
+/// So often a condition is computed, for a batch of pairs each time, before others get their turn: tenths of a second.
+const TURN: u32 = 1024;
+
+/// What another thread needs to take over the tasks that wait.
+const MOMENT: Duration = Duration::from_millis(1);
+
 /// A condition of a join that fails once its statement is stopped.
 #[derive(Debug)]
 struct Condition {
     inner: Arc<dyn PhysicalExpr>,
     stop: CancellationToken,
+    computed: AtomicU32,
+}
+
+impl Condition {
+    fn new(inner: Arc<dyn PhysicalExpr>, stop: CancellationToken) -> Self {
+        Self { inner, stop, computed: AtomicU32::new(0) }
+    }
+}
+
+/// Leaves the tasks of this thread to another one: this one is in the middle of what does not give way.
+fn let_others_work() {
+    let flavor = Handle::try_current().map(|runtime| runtime.runtime_flavor());
+    if matches!(flavor, Ok(RuntimeFlavor::MultiThread)) {
+        tokio::task::block_in_place(|| std::thread::sleep(MOMENT));
+    }
 }
 
 impl PhysicalExpr for Condition {
@@ -124,6 +149,9 @@ impl PhysicalExpr for Condition {
         if self.stop.is_cancelled() {
             return Err(SqlError::Cancelled.into_datafusion());
         }
+        if self.computed.fetch_add(1, Ordering::Relaxed) % TURN == TURN - 1 {
+            let_others_work();
+        }
         self.inner.evaluate(batch)
     }
 
@@ -133,7 +161,7 @@ impl PhysicalExpr for Condition {
 
     fn with_new_children(self: Arc<Self>, mut children: Vec<Arc<dyn PhysicalExpr>>) -> Result<Arc<dyn PhysicalExpr>> {
         match children.pop() {
-            Some(inner) => Ok(Arc::new(Self { inner, stop: self.stop.clone() })),
+            Some(inner) => Ok(Arc::new(Self::new(inner, self.stop.clone()))),
             None => Ok(self),
         }
     }

@@ -246,7 +246,7 @@ impl App {
     pub(crate) async fn known_run(&self, run: RunId) -> Result<RunRecord, AppError> {
         let found = run_record(self.catalog.state(), run).await?;
         found.ok_or_else(|| {
-            AppError::refused(codes::NO_RUN, format!("there is no run {run}")).hint("polder log shows runs")
+            AppError::refused(codes::NO_RUN, format!("there is no run {run}")).hint("polder runs shows what there is")
         })
     }
 

@@ -219,10 +219,7 @@ async fn nested_columns_go_through_all_operators() {
         ),
         ("select first_value(list order by int) from t", &["[1, ]"]),
         ("select lag(list) over (order by int) from t where int is not null order by int", &["NULL", "[1, ]"]),
-        (
-            "select l from (select list as l from t where int < 0 union all select [7]) order by l[1]",
-            &["[1, ]", "[7]"],
-        ),
+        ("select l from (select list as l from t where int < 0 union all select [7]) order by l[1]", &["[1, ]", "[7]"]),
         (
             "select distinct \"struct\" from t where int < 0 union select \"struct\" from t where int < 0",
             &["{x: 1, y: }"],

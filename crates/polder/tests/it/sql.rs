@@ -340,3 +340,16 @@ fn json_has_texts_for_numbers_that_it_has_not() {
     let rows = project.ask("select cast('NaN' as double) as a, cast('-inf' as double) as b, map {1: 0.5} as m");
     assert_eq!(serde_json::Value::from(rows).to_string(), r#"[{"a":"NaN","b":"-Infinity","m":{"1":0.5}}]"#);
 }
+
+/// CSV is read by the places of its columns.
+#[test]
+fn csv_files_that_do_not_fit_together_are_not_added_up() {
+    let project = Project::of(&[("polder.yaml", "name: test\n")]);
+    project.write("p/feb.csv", "id,fee,amount\n2,2,200\n");
+    project.write("p/jan.csv", "id,amount,fee\n1,100,1\n");
+    let told = project.polder(&["sql", "select sum(amount) from 'p/*.csv'"]).ends_with(2);
+    told.says("p/jan.csv has other columns than").says("in another order");
+    project.write("q/a.csv", "v\n1.5\n");
+    project.write("q/b.csv", "v\n7\n");
+    assert_eq!(project.ask("select sum(v) as s from 'q/*.csv'")[0]["s"], 8.5);
+}

@@ -73,6 +73,28 @@ async fn dropping_the_stream_ends_the_statement() {
     }
 }
 
+/// More of them than there are threads.
+#[tokio::test]
+async fn statements_that_last_let_others_have_their_turn() {
+    let fixture = Fixture::empty(Vec::new()).await;
+    let (session, threads) = (fixture.platform().await, Threads::new());
+    let mut lasting = Vec::new();
+    for statement in [LASTING[1], LASTING[2], LASTING[3], LASTING[6]] {
+        let sql = statement.replace("{m}", "generate_series(1, 3000000)");
+        let mut result = session.query_on(threads.0.handle(), &sql, &[]).await.unwrap();
+        let _ = tokio::time::timeout(Duration::from_millis(300), result.stream.next()).await;
+        lasting.push(result);
+    }
+    let other = async {
+        let mut result = session.query_on(threads.0.handle(), "SELECT 1", &[]).await.unwrap();
+        result.stream.next().await.unwrap().unwrap()
+    };
+    let rows = tokio::time::timeout(Duration::from_secs(30), other).await.expect("it comes to its turn");
+    assert_eq!(rows.num_rows(), 1);
+    drop(lasting);
+    threads.all_tasks_end("all").await;
+}
+
 /// What a policy does is planned by itself, and ends with the statement all the same.
 #[tokio::test]
 async fn dropping_the_stream_ends_what_a_policy_does() {

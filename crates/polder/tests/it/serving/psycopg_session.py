@@ -71,6 +71,8 @@ with psycopg.connect(ADDRESS, autocommit=True) as connection:
     texts = ["a", "b c", 'd"e', "f\\g", "{h}", "null", "größe", None]
     for binary in (False, True):
         check(connection.cursor(binary=binary).execute("select %b::text[] as l", [texts]).fetchone(), (texts,))
+    check(connection.execute("select 'a' = any(%s::text[])", [["a", "b"]]).fetchone(), (True,))
+    check(connection.execute("select cast(%s as text[])", [["a", None]]).fetchone(), (["a", None],))
     check(connection.execute("select {'a': 1, 'b': [2, 3]}").fetchone()[0], {"a": 1, "b": [2, 3]})
     check(connection.execute("select interval '1 day 2 hours'").fetchone()[0], dt.timedelta(days=1, hours=2))
     check(connection.execute("").statusmessage, None)
