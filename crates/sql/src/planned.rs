@@ -53,7 +53,7 @@ impl Planned {
     }
 
     /// The same, to be asked again.
-    pub(crate) fn to_keep(self) -> Self {
+    pub(crate) fn into_kept(self) -> Self {
         Self { forms: Some(Mutex::default()), ..self }
     }
 

@@ -271,7 +271,7 @@ impl Session {
         }
         let (planned, same_names) = self.resolved(bench, sql).await?;
         let Some(key) = key.filter(|_| same_names && planned.lasts()) else { return Ok(Arc::new(planned)) };
-        let planned = Arc::new(planned.to_keep());
+        let planned = Arc::new(planned.into_kept());
         kept.put(&key, &planned);
         Ok(planned)
     }
