@@ -2,9 +2,10 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::fixture::{Done, Project, skipped};
+use crate::serving::Up;
 
 #[path = "../../../store/tests/it/proxy.rs"]
 mod proxy;
@@ -444,4 +445,38 @@ fn a_file_is_read_over_http_and_taken_up_where_it_broke() {
     let missing = project.polder(&["run"]).ends_with(1);
     assert!(self::said(&missing).contains("there is no file at http://"), "{missing:?}");
     assert_eq!(project.number("select count(*) from bronze.orders"), 200_000, "what is there stays");
+}
+
+fn eventually(what: &str, is_so: impl Fn() -> bool) {
+    let since = Instant::now();
+    while !is_so() {
+        assert!(since.elapsed() < Duration::from_secs(120), "it never came: {what}");
+        std::thread::sleep(Duration::from_millis(300));
+    }
+}
+
+/// Busy, then silent: the pipeline is not run, with a reason, and the rows come once the store answers, by themselves.
+#[test]
+fn a_server_goes_on_when_its_bucket_does() {
+    let Some(url) = moto() else { return };
+    let proxy = Proxy::before(&url);
+    let project = project(&proxy.url, &warehouse(&url));
+    project.write("pipelines/feed.yaml", "every: 10s\n");
+    let up = Up::start(&project);
+    let has = |count: &str| up.psql("main", "select orders from gold.total").out.trim() == count;
+    eventually("the first rows", || has("100"));
+    for (n, fault) in [(1, BUSY), (2, Fault::Silence(Duration::from_secs(6)))] {
+        proxy.fail(move |_| fault.clone());
+        project.write(&format!("data/orders/{}.csv", n + 1), &orders(n * 100 + 1..n * 100 + 101));
+        // More than a slot, and what the store is waited for.
+        std::thread::sleep(Duration::from_secs(22));
+        assert_eq!(up.get("/healthz", "").0, 200, "the server is there, and answers what needs no bucket");
+        proxy.recover();
+        eventually("the rows", || has(&((n + 1) * 100).to_string()));
+    }
+    let (code, log) = up.end();
+    assert_eq!(code, 0, "{log}");
+    for told in ["not run: ", "the store answered 503", "the store did not answer in time"] {
+        assert!(log.contains(told), "{told}: {log}");
+    }
 }
