@@ -113,8 +113,9 @@ def handbook(project, connection):
         os.environ["PATH"] = path
         duckdb.connect = connect
     wanted = project.ask("select count(*) as n from gold.daily_revenue")[0]["n"]
-    if (found["rows"].num_rows, len(found["same"])) != (wanted, wanted):
-        sys.exit(f"interop: the handbook's code finds {found['rows'].num_rows} and {len(found['same'])} rows of {wanted}")
+    rows = [found[name].num_rows for name in ("rows", "same")]
+    if rows != [wanted, wanted]:
+        sys.exit(f"interop: the handbook's code finds {rows[0]} and {rows[1]} rows of {wanted}")
     print(f"interop: the handbook's code finds the {wanted:,} rows of gold.daily_revenue")
 
 

@@ -22,12 +22,11 @@ impl Session {
     /// As [`Session::query_with`].
     pub async fn query_on(&self, threads: &Handle, sql: &str, values: &[ScalarValue]) -> Result<QueryResult> {
         // The limits are kept, and the statement is stopped, from here: its threads may all be busy.
-        let stop = self.stop_of_statement();
-        let (session, sql, values) = (self.stopped_by(&stop), sql.to_owned(), values.to_vec());
-        let wanted = Wanted::new(stop);
-        let deadline = self.deadline();
+        let (stop, deadline) = (self.stop_of_statement(), self.deadline());
+        let wanted = Wanted::new(stop.clone());
+        let (session, sql, values) = (self.clone(), sql.to_owned(), values.to_vec());
         // What it gives is a channel of the task that makes the rows there.
-        let begun = AbortOnDropHandle::new(threads.spawn(async move { session.begin(&sql, &values).await }));
+        let begun = AbortOnDropHandle::new(threads.spawn(async move { session.begin(&sql, &values, &stop).await }));
         match self.within(deadline, async { Ok(begun.await) }).await? {
             Ok(rows) => Ok(self.limited(wanted.stream(rows?), deadline)),
             Err(error) => Err(ended(error)),

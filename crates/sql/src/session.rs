@@ -159,9 +159,10 @@ impl Session {
     /// # Errors
     /// As [`Session::query`]; also values that are missing, or do not go where they stand.
     pub async fn query_with(&self, sql: &str, values: &[ScalarValue]) -> Result<QueryResult> {
-        let deadline = self.deadline();
-        let stream = self.within(deadline, self.begin(sql, values)).await?;
-        Ok(self.limited(stream, deadline))
+        let (stop, deadline) = (self.stop_of_statement(), self.deadline());
+        let wanted = Wanted::new(stop.clone());
+        let rows = self.within(deadline, self.begin(sql, values, &stop)).await?;
+        Ok(self.limited(wanted.stream(rows), deadline))
     }
 
     /// What stops one statement of this session.
@@ -191,15 +192,18 @@ impl Session {
         QueryResult { schema, stream: Box::pin(stream) }
     }
 
-    /// Plans a statement and begins to run it, without limits.
-    pub(crate) async fn begin(&self, sql: &str, values: &[ScalarValue]) -> Result<SendableRecordBatchStream> {
-        let stop = self.stop_of_statement();
+    /// Plans a statement and begins to run it, without limits, until `stop` is cancelled.
+    pub(crate) async fn begin(
+        &self,
+        sql: &str,
+        values: &[ScalarValue],
+        stop: &CancellationToken,
+    ) -> Result<SendableRecordBatchStream> {
         let bench = self.core.workbench();
         let physical = self.planned(&bench, sql).await?.physical(&bench, values).await?;
-        let physical = stoppable(physical, &stop)?;
+        let physical = stoppable(physical, stop)?;
         // A task of its own: the deadline comes also while an operator works long on one batch.
-        let rows = spawn_buffered(execute_stream(physical, bench.state().task_ctx())?, AHEAD);
-        Ok(Wanted::new(stop).stream(rows))
+        Ok(spawn_buffered(execute_stream(physical, bench.state().task_ctx())?, AHEAD))
     }
 
     fn timed_out(&self) -> SqlError {

@@ -57,12 +57,13 @@ impl App {
             let refused = AppError::refused(codes::NO_REASON, message);
             return Err(refused.hint(format!("polder accept {run}{aside} --reason \"…\"")));
         };
-        self.acceptable(self.known_run(run).await?).await?;
+        self.acceptable(self.known_run(run).await?, request.quarantine).await?;
         let lost = CancellationToken::new();
         let lease = LeaseKeeper::acquire(self, run, lost.clone()).await?;
         let prepared = async {
             // While we waited, the other process may have gone on with it.
-            let (record, failures) = self.acceptable(self.known_run(run).await?).await?;
+            let record = self.known_run(run).await?;
+            let (record, failures) = self.acceptable(record, request.quarantine).await?;
             let acceptance = Acceptance {
                 by: self.principal(),
                 reason: reason.to_owned(),
@@ -82,14 +83,18 @@ impl App {
         }
     }
 
-    /// A run that can be accepted, with the failures that hold it.
-    async fn acceptable(&self, record: RunRecord) -> Result<(RunRecord, Vec<CheckFailure>), AppError> {
+    /// A run that can be accepted, with the failures that hold it. `quarantine`: rows are to be set aside.
+    async fn acceptable(
+        &self,
+        record: RunRecord,
+        quarantine: bool,
+    ) -> Result<(RunRecord, Vec<CheckFailure>), AppError> {
         let run = record.id;
         if record.status == RunStatus::Published {
             return Err(AppError::refused(codes::NO_RUN, format!("run {run} is published: nothing of it is held")));
         }
         self.refuse_closed(&record).await?;
-        self.refuse_taken_over(&record).await?;
+        self.refuse_taken_over(&record, quarantine).await?;
         let failures = self.failures(run).await?;
         let interrupted = record.accepted.as_ref().is_some_and(|accepted| accepted.from.is_none());
         let status = record.status.as_str();
@@ -111,13 +116,17 @@ impl App {
         Ok(failed.flat_map(|s| s.report.failures).filter(|failure| failure.severity == "error").collect())
     }
 
-    /// Refuses a run whose rows a later one has as well: of two that publish them, one would conflict.
-    async fn refuse_taken_over(&self, record: &RunRecord) -> Result<(), AppError> {
+    /// Refuses a run whose rows a later one has as well: of two that publish them, one would conflict. `quarantine`: rows
+    /// are to be set aside; what is hinted at does the same.
+    async fn refuse_taken_over(&self, record: &RunRecord, quarantine: bool) -> Result<(), AppError> {
         let Some(later) = self.taken_over_by(record).await? else { return Ok(()) };
         let (run, id, status) = (record.id, later.id, later.status.as_str());
         let message = format!("run {run} is not accepted: run {id} went on from what it had read, and is {status}");
         let instead = match later.status {
-            RunStatus::Held => format!("polder accept {id} --reason \"…\""),
+            RunStatus::Held => {
+                let quarantine = if quarantine { " --quarantine" } else { "" };
+                format!("polder accept {id} --reason \"…\"{quarantine}")
+            }
             RunStatus::Published => "polder run".to_owned(),
             _ => format!("polder run --resume {id}"),
         };
@@ -131,7 +140,7 @@ impl App {
         taker: Taker,
         cancel: &CancellationToken,
     ) -> Result<Resumed, AppError> {
-        self.refuse_taken_over(&record).await?;
+        self.refuse_taken_over(&record, true).await?;
         let failures = self.failures(record.id).await?;
         let acceptance = record.accepted.clone().unwrap_or_default();
         self.prepare_accept(record, &failures, Decided { acceptance, quarantine: true }, taker, cancel).await

@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 pub struct Project {
     folder: tempfile::TempDir,
@@ -144,5 +145,15 @@ impl Project {
         let rows = self.ask_at(at, statement);
         let value = rows[0].as_object().unwrap().values().next().unwrap();
         value.as_i64().unwrap_or_else(|| panic!("{value} is no whole number"))
+    }
+}
+
+/// Asks until it is so.
+#[track_caller]
+pub fn until(what: &str, within: Duration, mut is_so: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !is_so() {
+        assert!(begun.elapsed() < within, "it never came: {what}");
+        std::thread::sleep(Duration::from_millis(100));
     }
 }

@@ -5,9 +5,9 @@
 
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::fixture::{Done, Project, skipped};
+use crate::fixture::{Done, Project, skipped, until};
 use crate::serving::{Killed, Up};
 
 /// A small disk at the project's home.
@@ -80,15 +80,8 @@ fn orders(from: u32, to: u32) -> String {
     std::iter::once("id,customer,amount\n".to_owned()).chain(rows).collect()
 }
 
-/// Waits for what comes within a minute.
-#[track_caller]
-fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !holds() {
-        assert!(begun.elapsed() < Duration::from_secs(60), "{what} did not come");
-        std::thread::sleep(Duration::from_millis(300));
-    }
-}
+/// So long we wait for what comes by itself.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 #[test]
 fn a_full_disk_stops_runs_and_not_the_server_and_when_there_is_room_it_goes_on() {
@@ -110,19 +103,19 @@ fn a_full_disk_stops_runs_and_not_the_server_and_when_there_is_room_it_goes_on()
     // No byte is left for the scheduler's record.
     disk.fill();
     project.write("data/b.csv", &orders(1001, 2000));
-    until("the trouble", || up.get("/healthz", "").1.contains("\"pipelines\":"));
+    until("the trouble", PATIENCE, || up.get("/healthz", "").1.contains("\"pipelines\":"));
     assert_eq!(up.get("/healthz", "").0, 200, "what is published is served");
     assert_eq!(number(&up, "select n from gold.total"), 1000);
 
     // A little room: for the record of a run, and not for its rows.
     project.write("data/c.csv", &orders(2001, 300_000));
     disk.shell("truncate -s -1M .polder/filler");
-    until("a run that failed", || up.get("/api/runs", "").1.contains("no space left for bronze/orders"));
+    until("a run that failed", PATIENCE, || up.get("/api/runs", "").1.contains("no space left for bronze/orders"));
     assert!(number(&up, "select n from gold.total") < 300_000);
 
     disk.empty();
-    until("all rows", || number(&up, "select n from gold.total") == 300_000);
-    until("no trouble", || !up.get("/healthz", "").1.contains("\"pipelines\":"));
+    until("all rows", PATIENCE, || number(&up, "select n from gold.total") == 300_000);
+    until("no trouble", PATIENCE, || !up.get("/healthz", "").1.contains("\"pipelines\":"));
     assert_eq!(number(&up, "select count(*) as n from bronze.orders"), 300_000);
     assert_eq!(number(&up, "select count(distinct id) as n from bronze.orders"), 300_000);
     let (code, log) = up.end();

@@ -2,9 +2,9 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::fixture::{Done, Project, skipped};
+use crate::fixture::{Done, Project, skipped, until};
 use crate::serving::Up;
 
 #[path = "../../../store/tests/it/proxy.rs"]
@@ -447,13 +447,8 @@ fn a_file_is_read_over_http_and_taken_up_where_it_broke() {
     assert_eq!(project.number("select count(*) from bronze.orders"), 200_000, "what is there stays");
 }
 
-fn eventually(what: &str, is_so: impl Fn() -> bool) {
-    let since = Instant::now();
-    while !is_so() {
-        assert!(since.elapsed() < Duration::from_secs(120), "it never came: {what}");
-        std::thread::sleep(Duration::from_millis(300));
-    }
-}
+/// So long we wait for what comes by itself.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Busy, then silent: the pipeline is not run, with a reason, and the rows come once the store answers, by themselves.
 #[test]
@@ -464,7 +459,7 @@ fn a_server_goes_on_when_its_bucket_does() {
     project.write("pipelines/feed.yaml", "every: 10s\n");
     let up = Up::start(&project);
     let has = |count: &str| up.psql("main", "select orders from gold.total").out.trim() == count;
-    eventually("the first rows", || has("100"));
+    until("the first rows", PATIENCE, || has("100"));
     for (n, fault) in [(1, BUSY), (2, Fault::Silence(Duration::from_secs(6)))] {
         proxy.fail(move |_| fault.clone());
         project.write(&format!("data/orders/{}.csv", n + 1), &orders(n * 100 + 1..n * 100 + 101));
@@ -472,7 +467,7 @@ fn a_server_goes_on_when_its_bucket_does() {
         std::thread::sleep(Duration::from_secs(22));
         assert_eq!(up.get("/healthz", "").0, 200, "the server is there, and answers what needs no bucket");
         proxy.recover();
-        eventually("the rows", || has(&((n + 1) * 100).to_string()));
+        until("the rows", PATIENCE, || has(&((n + 1) * 100).to_string()));
     }
     let (code, log) = up.end();
     assert_eq!(code, 0, "{log}");

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::fixture::{Done, Project, skipped};
+use crate::fixture::{Done, Project, skipped, until};
 
 /// A server that is ended with the test.
 pub struct Up {
@@ -237,14 +237,8 @@ fn a_project_has_one_server_and_commands_work_beside_it() {
     assert_eq!(Up::start(&project).end().0, 0);
 }
 
-/// Asks until it is so.
-fn until(mut is_so: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !is_so() {
-        assert!(begun.elapsed() < Duration::from_secs(180), "it never came to be so");
-        std::thread::sleep(Duration::from_millis(100));
-    }
-}
+/// So long we wait for what comes by itself.
+const PATIENCE: Duration = Duration::from_secs(180);
 
 #[test]
 fn files_are_read_again_and_wrong_ones_change_nothing() {
@@ -257,14 +251,14 @@ fn files_are_read_again_and_wrong_ones_change_nothing() {
     };
     assert_eq!(rows("ann"), Some(2));
     project.write("policies/daily.yaml", "table: gold.daily\nfor: ann\nfilter: orders > 5\n");
-    until(|| rows("ann") == Some(1));
+    until("ann's policy", PATIENCE, || rows("ann") == Some(1));
     assert_eq!(rows("bob"), Some(2));
     // Broken, they protect as before.
     project.write("policies/daily.yaml", "table: gold.daily\nfor: ann\nfiltr: orders > 5\n");
-    until(|| up.get("/healthz", "").1.contains("\"files\":\"wrong\""));
+    until("that they are wrong", PATIENCE, || up.get("/healthz", "").1.contains("\"files\":\"wrong\""));
     assert_eq!((rows("ann"), rows("bob")), (Some(1), Some(2)));
     project.write("policies/daily.yaml", "table: gold.daily\nfor: bob\nfilter: orders > 5\n");
-    until(|| rows("ann") == Some(2) && rows("bob") == Some(1));
+    until("bob's policy", PATIENCE, || rows("ann") == Some(2) && rows("bob") == Some(1));
     let (code, log) = up.end();
     assert_eq!(code, 0);
     assert!(log.contains("not reloaded:") && log.contains("policies/daily.yaml:3"), "{log}");
@@ -423,12 +417,12 @@ fn a_run_is_followed_and_cancelled_from_elsewhere() {
         ),
     ]);
     let run = project.command(&["run"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    until(|| {
+    until("the run in the list", PATIENCE, || {
         let listed: serde_json::Value =
             serde_json::from_str(&project.polder(&["runs", "--format", "json"]).ends_with(0).out).unwrap();
         listed[0]["executed"] == true
     });
-    until(|| project.polder(&["logs", "1"]).ends_with(0).out.contains("silver.quick"));
+    until("the step in the log", PATIENCE, || project.polder(&["logs", "1"]).ends_with(0).out.contains("silver.quick"));
     project.polder(&["cancel", "1"]).ends_with(0).says("cancelled by tester");
     let done = Done::from(run.wait_with_output().unwrap()).ends_with(1);
     assert!(done.out.contains("CANCELLED"), "{done:?}");

@@ -1,17 +1,18 @@
 //! Integer arithmetic that fails instead of wrapping.
 
 use std::fmt::Write as _;
-use std::sync::Arc;
 
 use datafusion::arrow::array::{Array, ArrayRef, ArrowPrimitiveType, AsArray, Datum, PrimitiveArray, Scalar};
 use datafusion::arrow::compute::kernels::numeric;
-use datafusion::arrow::datatypes::{ArrowNativeTypeOp, DataType, Field, FieldRef, Int32Type, Int64Type};
+use datafusion::arrow::datatypes::{ArrowNativeTypeOp, DataType, FieldRef, Int32Type, Int64Type};
 use datafusion::arrow::error::ArrowError;
 use datafusion::common::{Result, exec_err, internal_err};
 use datafusion::logical_expr::{
     ColumnarValue, Expr, Operator, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 use datafusion::scalar::ScalarValue;
+
+use super::strict_field;
 
 type Kernel = fn(&dyn Datum, &dyn Datum) -> Result<ArrayRef, ArrowError>;
 
@@ -174,9 +175,7 @@ impl ScalarUDFImpl for CheckedChain {
     }
 
     fn return_field_from_args(&self, args: ReturnFieldArgs) -> Result<FieldRef> {
-        let types: Vec<_> = args.arg_fields.iter().map(|field| field.data_type().clone()).collect();
-        let nullable = args.arg_fields.iter().any(|field| field.is_nullable());
-        Ok(Arc::new(Field::new(self.name(), self.return_type(&types)?, nullable)))
+        strict_field(self, &args)
     }
 
     fn is_strict(&self) -> bool {

@@ -15,9 +15,22 @@ mod rule;
 mod sum;
 mod unary;
 
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::{Field, FieldRef};
+use datafusion::common::Result;
+use datafusion::logical_expr::{ReturnFieldArgs, ScalarUDFImpl};
+
 pub(crate) use average::RoundedAvg;
 pub(crate) use casts::WrittenCasts;
 pub(crate) use division::DivisionPlanner;
 pub(crate) use median::ExactMedian;
 pub(crate) use rule::CheckedNumbers;
 pub(crate) use sum::CheckedSum;
+
+/// What a function gives that is NULL where one of its arguments is, and nowhere else.
+fn strict_field(function: &dyn ScalarUDFImpl, args: &ReturnFieldArgs) -> Result<FieldRef> {
+    let types: Vec<_> = args.arg_fields.iter().map(|field| field.data_type().clone()).collect();
+    let nullable = args.arg_fields.iter().any(|field| field.is_nullable());
+    Ok(Arc::new(Field::new(function.name(), function.return_type(&types)?, nullable)))
+}
