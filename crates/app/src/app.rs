@@ -5,16 +5,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use polder_base::TableName;
-use polder_catalog::{Catalog, CommitId, Entry, EntryKey, RefKind};
+use polder_catalog::{Catalog, CommitId, Entry, EntryKey, MAIN, RefKind};
 use polder_diag::{Diagnostic, Severity};
 use polder_lake::{Lake, LakeOptions};
 use polder_model::RelationKind;
 use polder_project::Project;
 use polder_sql::Engine;
-use polder_store::{SqliteState, State};
+use polder_store::{Space, SqliteState, State};
 use polder_system::{RealSystem, System};
 use serde_json::Value;
 
+use crate::warehouse::Reach;
 use crate::{AppError, Home, Problems, codes, machine};
 
 /// How a project is opened.
@@ -106,6 +107,19 @@ impl App {
     /// No project there, one for a newer Polder, or mistakes in its settings, which say where its data is; state or
     /// warehouse that cannot be opened.
     pub async fn open(options: &OpenOptions) -> Result<Self, AppError> {
+        Self::reaching(Reach::Tables, options).await
+    }
+
+    /// Opens a project for what its state knows: runs and what happened in them, pipelines, tokens. A warehouse in a bucket
+    /// is not asked for anything then, and may be away; only a state that was lost is looked for there.
+    ///
+    /// # Errors
+    /// As [`App::open`].
+    pub async fn open_records(options: &OpenOptions) -> Result<Self, AppError> {
+        Self::reaching(Reach::Records, options).await
+    }
+
+    async fn reaching(reach: Reach, options: &OpenOptions) -> Result<Self, AppError> {
         let loaded = Loaded::read(&options.project, options.environment.clone(), BTreeMap::new());
         if loaded.is_hopeless() {
             return Err(AppError::Project(Box::new(loaded.problems())));
@@ -113,8 +127,13 @@ impl App {
         let settings = &loaded.project.settings;
         let home = Home::open(options.project.join(settings.home.as_deref().unwrap_or(".polder")))?;
         let state: Arc<dyn State> = Arc::new(SqliteState::open(home.state()).await?);
-        let warehouse = crate::warehouse::open(settings, &home, &*state, &options.system).await?;
-        let catalog = Catalog::open(state, warehouse, Arc::clone(&options.system)).await?;
+        let is_lost = state.get(Space::Refs, MAIN).await?.is_none();
+        let reach = if is_lost { Reach::Tables } else { reach };
+        let warehouse = crate::warehouse::open(settings, &home, &*state, &options.system, reach).await?;
+        let catalog = match reach {
+            Reach::Records => Catalog::of_state(state, warehouse, Arc::clone(&options.system)),
+            Reach::Tables => Catalog::open(state, warehouse, Arc::clone(&options.system)).await?,
+        };
         let memory = settings.memory_limit_bytes.unwrap_or_else(machine::default_memory_limit_bytes);
         let lake_options = LakeOptions {
             memory_limit_bytes: memory,

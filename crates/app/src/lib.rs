@@ -52,7 +52,9 @@ pub use plan::{Action, Plan, PlannedStep};
 pub use polder_catalog::{CatalogError, Expired};
 pub use polder_ingest::{Cursor, Surveyed};
 pub use polder_project::{Doors, Listen, parse_duration_seconds as duration_seconds};
-pub use polder_sql::{DataType, Function, Prepared, QueryResult, ScalarValue, SqlError, by_offset, json_values};
+pub use polder_sql::{
+    DataType, Function, Prepared, QueryResult, ScalarValue, SqlError, by_offset, json_values, type_name, value_of_text,
+};
 pub use query::{SqlOptions, SqlSession};
 pub use rows::{ColumnDifference, RowDifference, RowSample};
 pub use run::{AcceptRequest, LoggedEvent, RunRequest, RunSummary, Shown};

@@ -27,6 +27,15 @@ struct Owner {
     home: String,
 }
 
+/// What of a project is opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// What its state has; the warehouse may be away.
+    Records,
+    /// Its tables as well.
+    Tables,
+}
+
 /// Opens the warehouse of a project.
 ///
 /// # Errors
@@ -36,6 +45,7 @@ pub(crate) async fn open(
     home: &Home,
     state: &dyn State,
     system: &Arc<dyn System>,
+    reach: Reach,
 ) -> Result<Warehouse, AppError> {
     let (storage, root): (Arc<dyn Storage>, String) = match &settings.warehouse {
         None => {
@@ -46,9 +56,16 @@ pub(crate) async fn open(
         Some(address) => {
             check_root(state, address).await?;
             let location = S3Location::parse(address)?;
-            let storage = S3Storage::open(location, &polder_ingest::s3_options(&settings.s3)).await?;
-            let root = storage.root_url();
-            claim(&storage, &root, home, state, system).await?;
+            let options = polder_ingest::s3_options(&settings.s3);
+            let root = location.to_string();
+            let storage = match reach {
+                Reach::Records => S3Storage::unasked(location, &options).await?,
+                Reach::Tables => {
+                    let storage = S3Storage::open(location, &options).await?;
+                    claim(&storage, &root, home, state, system).await?;
+                    storage
+                }
+            };
             (Arc::new(storage), root)
         }
     };

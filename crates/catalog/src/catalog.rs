@@ -68,18 +68,7 @@ impl Catalog {
     /// A store or warehouse of a newer format, or one that was moved; a store that is damaged, or older than the
     /// warehouse.
     pub async fn open(state: Arc<dyn State>, warehouse: Warehouse, system: Arc<dyn System>) -> Result<Self> {
-        let inner = Inner {
-            objects: Objects::new(Arc::clone(&state)),
-            tables: TableIo::new(warehouse, Arc::clone(&system)),
-            metadata: Mutex::new(Cache::new(METADATA_CACHE_TABLES)),
-            lanes: Lanes::default(),
-            sweeps_seen: AtomicU64::new(0),
-            rebuilt: OnceLock::new(),
-            holder: system.random(),
-            state,
-            system,
-        };
-        let catalog = Self { inner: Arc::new(inner) };
+        let catalog = Self::of_state(state, warehouse, system);
         catalog.check_format().await?;
         if catalog.find_head(MAIN).await?.is_none() {
             match catalog.rebuild().await? {
@@ -94,6 +83,24 @@ impl Catalog {
             catalog.check_not_behind().await?;
         }
         Ok(catalog)
+    }
+
+    /// A catalog of which only the state is read: the warehouse, which may be away, is not looked at, and whether the two
+    /// belong together is not known. Nothing may be committed by it.
+    #[must_use]
+    pub fn of_state(state: Arc<dyn State>, warehouse: Warehouse, system: Arc<dyn System>) -> Self {
+        let inner = Inner {
+            objects: Objects::new(Arc::clone(&state)),
+            tables: TableIo::new(warehouse, Arc::clone(&system)),
+            metadata: Mutex::new(Cache::new(METADATA_CACHE_TABLES)),
+            lanes: Lanes::default(),
+            sweeps_seen: AtomicU64::new(0),
+            rebuilt: OnceLock::new(),
+            holder: system.random(),
+            state,
+            system,
+        };
+        Self { inner: Arc::new(inner) }
     }
 
     async fn check_format(&self) -> Result<()> {

@@ -8,6 +8,5 @@ mod guard;
 mod routes;
 mod runs;
 mod sql;
-mod types;
 
 pub use door::HttpDoor;

@@ -75,6 +75,8 @@ async fn health(State(shared): State<Shared>) -> Response {
             let mut body = json!({ "status": "ok", "files": files, "uptime_seconds": health.uptime_seconds });
             if health.pipelines_stuck {
                 body["pipelines"] = json!("some cannot go on: the server's log says why");
+            } else if health.pipelines_failing > 0 {
+                body["pipelines"] = json!("some fail: `polder pipelines` says why");
             }
             if health.statements_late {
                 body["statements"] = json!("late: all their threads are taken");

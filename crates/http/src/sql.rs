@@ -12,14 +12,16 @@ use axum::extract::{Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures::{FutureExt, Stream, StreamExt};
-use polder_app::{Guest, Measured, Outcome, QueryResult, ScalarValue, SqlOptions, SqlSession, by_offset, json_values};
+use polder_app::{
+    Guest, Measured, Outcome, QueryResult, ScalarValue, SqlOptions, SqlSession, by_offset, json_values, type_name,
+    value_of_text,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::door::NAME;
 use crate::failure::Failure;
 use crate::routes::{Shared, told};
-use crate::types::sql_type;
 
 /// What is asked, as JSON. A body that is none is the statement itself, and the rest stands in the address.
 #[derive(Debug, Deserialize)]
@@ -111,6 +113,16 @@ async fn begin(shared: &Shared, guest: Guest, asked: &Asked) -> Result<(SqlSessi
         [] => Vec::new(),
         given => {
             let prepared = session.prepare(&asked.sql, &[]).await.map_err(failed)?;
+            if given.len() > prepared.parameters.len() {
+                return Err(Failure::new(
+                    StatusCode::BAD_REQUEST,
+                    format!(
+                        "the statement has {} parameters, and {} values were given",
+                        prepared.parameters.len(),
+                        given.len()
+                    ),
+                ));
+            }
             let types = prepared.parameters.iter().map(Some).chain(std::iter::repeat(None));
             let value = |(at, (value, of)): (usize, (&RawValue, Option<&DataType>))| {
                 parameter(value, of).map_err(|why| wrong_parameter(at, &why))
@@ -137,21 +149,12 @@ fn parameter(value: &RawValue, of: Option<&DataType>) -> Result<ScalarValue, Str
         Some(b'{') => return Err("objects are not taken".to_owned()),
         _ => written.to_owned(),
     };
-    let none = |_| format!("`{text}` is no {}", sql_type(of));
-    match of {
-        // As wide as what is written: a column's own scale would round it.
-        DataType::Decimal128(..) | DataType::Decimal256(..) => {
-            let scale = text.split_once('.').map_or(0, |(_, fraction)| fraction.len());
-            let scale = i8::try_from(scale).map_err(|_| format!("`{text}` has too many digits"))?;
-            ScalarValue::try_from_string(text.clone(), &DataType::Decimal128(38, scale)).map_err(none)
-        }
-        _ => ScalarValue::try_from_string(text.clone(), of).map_err(none),
-    }
+    value_of_text(&text, of)
 }
 
 /// A JSON list, for `= any($1)`.
 fn list(written: &str, of: &DataType) -> Result<ScalarValue, String> {
-    let DataType::List(item) = of else { return Err(format!("a list is no {}", sql_type(of))) };
+    let DataType::List(item) = of else { return Err(format!("a list is no {}", type_name(of))) };
     let items: Vec<&RawValue> = serde_json::from_str(written).map_err(|e| e.to_string())?;
     let items = items.iter().map(|item_text| parameter(item_text, Some(item.data_type())));
     let items = items.collect::<Result<Vec<_>, _>>()?;
@@ -216,7 +219,7 @@ impl Rows {
     fn head(&self) -> String {
         let fields = self.result.schema.fields();
         let columns: Vec<Column<'_>> =
-            fields.iter().map(|f| Column { name: f.name(), r#type: sql_type(f.data_type()) }).collect();
+            fields.iter().map(|f| Column { name: f.name(), r#type: type_name(f.data_type()) }).collect();
         let (at, commit) = (&self.session.inner().options().at, &self.session.inner().at().0);
         format!("{{\"ref\":{},\"commit\":{},\"columns\":{},\"rows\":[", json(at), json(commit), json(&columns))
     }

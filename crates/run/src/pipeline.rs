@@ -187,11 +187,12 @@ impl PipelineRecord {
         }
     }
 
-    /// Why it waits or failed.
+    /// Why it waits or failed; while it is run once more, why it has been failing.
     pub fn reason(&self) -> Option<&str> {
+        let last = || self.last.as_ref().and_then(|last| last.reason.as_deref());
         match &self.active {
-            Some(active) => active.reason.as_deref(),
-            None => self.last.as_ref().and_then(|last| last.reason.as_deref()),
+            Some(active) => active.reason.as_deref().or_else(|| self.failing_since.and_then(|_| last())),
+            None => last(),
         }
     }
 }

@@ -87,6 +87,9 @@ pub struct RunRecord {
     /// decides about this one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub same_as: Option<RunId>,
+    /// The person who asked it to end, where that is how it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cancelled_by: Option<String>,
     /// The pipeline that it is a run of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pipeline: Option<String>,
@@ -158,7 +161,10 @@ impl Acceptance {
     /// Both: one commit has one author, who is the last that decided, and the reasons of all.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
-        let (mut last, earlier) = if self.at >= other.at { (self, other) } else { (other, self) };
+        let (mut last, mut earlier) = if self.at >= other.at { (self, other) } else { (other, self) };
+        earlier.checks.retain(|check| !last.checks.contains(check));
+        last.checks.append(&mut earlier.checks);
+        last.setting_aside = last.setting_aside.or(earlier.setting_aside);
         if !last.reason.split("; ").any(|reason| reason == earlier.reason) {
             last.reason = format!("{}; {}", last.reason, earlier.reason);
         }
@@ -178,6 +184,7 @@ impl RunRecord {
         self.status = RunStatus::Running;
         self.reason = None;
         self.finished = None;
+        self.cancelled_by = None;
         self.resumed += 1;
     }
 

@@ -20,6 +20,7 @@ use polder_lake::Lake;
 use crate::compared::ComparedTypes;
 use crate::govern::{Governance, check_policies};
 use crate::kept::Kept;
+use crate::membership::Membership;
 use crate::numbers::{CheckedNumbers, CheckedSum, DivisionPlanner, ExactMedian, RoundedAvg, WrittenCasts};
 use crate::session::Core;
 use crate::{Result, Session, SessionOptions, SqlError, functions, types};
@@ -143,7 +144,7 @@ impl Engine {
 }
 
 /// DataFusion's own analysis between ours: types that meet are made equal and written casts are made to round before the
-/// rest is settled, numbers are checked after.
+/// rest is settled; numbers are checked, and lists looked through as SQL does, after.
 fn analysis() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
     vec![
         Arc::new(ResolveGroupingFunction::new()),
@@ -151,6 +152,7 @@ fn analysis() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
         Arc::new(WrittenCasts::new()),
         Arc::new(TypeCoercion::new()),
         Arc::new(CheckedNumbers::new()),
+        Arc::new(Membership::new()),
     ]
 }
 

@@ -15,7 +15,7 @@ use datafusion::datasource::file_format::parquet::ParquetFormat;
 use datafusion::datasource::listing::{ListingOptions, ListingTable, ListingTableConfig, ListingTableUrl};
 use datafusion::execution::context::SessionState;
 use datafusion::physical_plan::collect;
-use futures::TryStreamExt;
+use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 use globset::GlobBuilder;
 use object_store::{ObjectMeta, ObjectStore};
 use polder_store::remote_store;
@@ -29,6 +29,9 @@ use crate::resolve::{Place, Resolver, wrong};
 
 /// Rows that are read to find out the types of a file.
 const INFERRED_ROWS: usize = 10_000;
+
+/// Files that are looked at at once.
+const FILES_AT_ONCE: usize = 16;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Form {
@@ -114,10 +117,7 @@ async fn table(resolver: &Resolver<'_>, path: &str, form: Form) -> DfResult<Opti
     let store = state.runtime_env().object_store(first)?;
     let (urls, objects): (Vec<_>, Vec<_>) = files.into_iter().unzip();
     let schema = match form {
-        Form::Csv { .. } => {
-            let schema = columns_of_all(state, &options, &store, &objects).await?;
-            with_leading_zeros(state, &urls, &options, &schema).await?
-        }
+        Form::Csv { .. } => columns_of_all(state, &options, &store, &urls, &objects).await?,
         Form::JsonLines | Form::Parquet => options.format.infer_schema(state, &store, &objects).await?,
     };
     Ok(Some(listing(&urls, &options, schema)?))
@@ -129,11 +129,14 @@ async fn columns_of_all(
     state: &SessionState,
     options: &ListingOptions,
     store: &Arc<dyn ObjectStore>,
+    urls: &[ListingTableUrl],
     objects: &[ObjectMeta],
 ) -> DfResult<SchemaRef> {
+    let looks: Vec<_> =
+        urls.iter().zip(objects).map(|(u, o)| columns_of(state, options, store, u, o).boxed()).collect();
+    let mut columns = stream::iter(looks).buffered(FILES_AT_ONCE);
     let mut common: Option<(&ObjectMeta, SchemaRef)> = None;
-    for object in objects {
-        let schema = options.format.infer_schema(state, store, std::slice::from_ref(object)).await?;
+    while let Some((object, schema)) = columns.try_next().await? {
         let Some((first, known)) = common else {
             common = Some((object, schema));
             continue;
@@ -150,6 +153,17 @@ async fn columns_of_all(
         common = Some((first, Arc::new(Schema::new(fields.collect::<Vec<_>>()))));
     }
     Ok(common.map_or_else(|| Arc::new(Schema::empty()), |(_, schema)| schema))
+}
+
+async fn columns_of<'a>(
+    state: &SessionState,
+    options: &ListingOptions,
+    store: &Arc<dyn ObjectStore>,
+    url: &ListingTableUrl,
+    object: &'a ObjectMeta,
+) -> DfResult<(&'a ObjectMeta, SchemaRef)> {
+    let schema = options.format.infer_schema(state, store, std::slice::from_ref(object)).await?;
+    Ok((object, with_leading_zeros(state, url, options, &schema).await?))
 }
 
 /// What holds the values of two columns of CSV files.
@@ -242,7 +256,7 @@ fn listing(urls: &[ListingTableUrl], options: &ListingOptions, schema: SchemaRef
 /// Numbers with leading zeros are codes, and stay text.
 async fn with_leading_zeros(
     state: &SessionState,
-    urls: &[ListingTableUrl],
+    url: &ListingTableUrl,
     options: &ListingOptions,
     schema: &SchemaRef,
 ) -> DfResult<SchemaRef> {
@@ -253,7 +267,9 @@ async fn with_leading_zeros(
     if numbers.is_empty() {
         return Ok(Arc::clone(schema));
     }
-    let scan = listing(urls, options, text)?.scan(state, Some(&numbers), &[], Some(INFERRED_ROWS)).await?;
+    let scan = listing(std::slice::from_ref(url), options, text)?
+        .scan(state, Some(&numbers), &[], Some(INFERRED_ROWS))
+        .await?;
     let mut codes = BTreeSet::new();
     for batch in collect(scan, state.task_ctx()).await? {
         for (column, original) in batch.columns().iter().zip(&numbers) {

@@ -18,6 +18,7 @@ mod json;
 mod kept;
 mod limit;
 mod local_time;
+mod membership;
 mod message;
 mod numbers;
 mod planned;
@@ -30,7 +31,9 @@ mod statement;
 mod stopping;
 mod summarize;
 mod system;
+mod type_name;
 mod types;
+mod value;
 mod workbench;
 mod zone;
 
@@ -48,6 +51,8 @@ pub use scanned::{ScannedTable, is_volatile, normalised_plan, scanned_tables};
 pub use session::{QueryResult, Session, SessionOptions, search_order};
 pub use statement::{FILE, Reference, references, system_references, table_references};
 pub use system::{is_system_table, system_tables};
+pub use type_name::type_name;
+pub use value::value_of_text;
 pub use zone::by_offset;
 
 pub type Result<T, E = SqlError> = std::result::Result<T, E>;

@@ -9,13 +9,14 @@ use std::sync::Arc;
 use chrono::{DateTime, Duration, MappedLocalTime, NaiveDateTime, Offset, TimeZone};
 use chrono_tz::{TZ_VARIANTS, Tz};
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, TimestampMicrosecondArray};
-use datafusion::arrow::datatypes::{DataType, Field, FieldRef, TimestampMicrosecondType};
+use datafusion::arrow::datatypes::{DataType, FieldRef, TimestampMicrosecondType};
 use datafusion::common::{Result, ScalarValue, exec_datafusion_err, internal_err, plan_err};
 use datafusion::logical_expr::{
     ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility,
 };
 use polder_base::nearest;
 
+use crate::numbers::strict_field;
 use crate::types::{UTC, timestamp};
 
 /// The name of the function.
@@ -71,9 +72,7 @@ impl ScalarUDFImpl for LocalTime {
     }
 
     fn return_field_from_args(&self, args: ReturnFieldArgs) -> Result<FieldRef> {
-        let types: Vec<_> = args.arg_fields.iter().map(|field| field.data_type().clone()).collect();
-        let nullable = args.arg_fields.iter().any(|field| field.is_nullable());
-        Ok(Arc::new(Field::new(TIMEZONE, self.return_type(&types)?, nullable)))
+        strict_field(self, &args)
     }
 
     fn is_strict(&self) -> bool {

@@ -36,8 +36,8 @@ type Forms = Vec<(Vec<DataType>, Arc<Form>)>;
 /// How far a statement can be planned before its values are known.
 #[derive(Debug)]
 enum Form {
-    /// Optimised. `computes`: something is left to be computed from the values.
-    Open { plan: LogicalPlan, computes: bool },
+    /// Optimised. `values`: where those of parameters stand in it.
+    Open { plan: LogicalPlan, values: Values },
     /// No further than its names: what becomes of it depends on the values.
     Closed,
 }
@@ -125,12 +125,12 @@ impl Planned {
     /// The optimised plan with these values, where it was optimised without them.
     fn open(&self, bench: &Workbench, values: &[ScalarValue]) -> Result<Option<LogicalPlan>> {
         let Some(form) = self.form(bench, values) else { return Ok(None) };
-        let Form::Open { plan, computes } = form.as_ref() else { return Ok(None) };
-        if values.is_empty() {
+        let Form::Open { plan, values: stand } = form.as_ref() else { return Ok(None) };
+        if *stand == Values::None {
             return Ok(Some(plan.clone()));
         }
         let filled = Parameters::Values(values).fill(plan.clone()).map_err(|error| self.failed(error))?;
-        Ok(Some(if *computes { bench.fold(filled)? } else { filled }))
+        Ok(Some(if *stand > Values::Compared { bench.fold(filled)? } else { filled }))
     }
 
     fn form(&self, bench: &Workbench, values: &[ScalarValue]) -> Option<Arc<Form>> {
@@ -157,7 +157,7 @@ impl Planned {
         }
         let typed = with_types(&self.plan, types).and_then(types::with_result_types);
         match typed.and_then(|plan| bench.analyse(plan)).and_then(|plan| bench.optimise(plan)) {
-            Ok(plan) => Form::Open { computes: values_in(&plan) > Values::Compared, plan },
+            Ok(plan) => Form::Open { values: values_in(&plan), plan },
             Err(_) => Form::Closed,
         }
     }

@@ -8,7 +8,7 @@ use datafusion::common::tree_node::Transformed;
 use datafusion::common::{DFSchema, ParamValues, Result, ScalarValue, plan_datafusion_err, plan_err};
 use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan};
 
-use crate::expressions;
+use crate::{expressions, membership};
 
 /// Parameters of one statement at most: what the PostgreSQL protocol can count.
 const MAX_PARAMETERS: usize = 65_535;
@@ -66,7 +66,7 @@ pub(crate) fn with_list_types(plan: LogicalPlan) -> Result<LogicalPlan> {
 
 fn is_any(expr: &Expr) -> bool {
     match expr {
-        Expr::ScalarFunction(call) => call.func.name() == "array_has",
+        Expr::ScalarFunction(call) => call.func.name() == membership::NAME,
         Expr::Cast(cast) => matches!(cast.field.data_type(), DataType::List(_)),
         _ => false,
     }
@@ -79,7 +79,7 @@ fn with_list_type(mut expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
             (Expr::Placeholder(list), DataType::List(item)) => (list, item.data_type().clone()),
             _ => return Transformed::no(expr),
         },
-        Expr::ScalarFunction(call) if call.func.name() == "array_has" => match call.args.as_mut_slice() {
+        Expr::ScalarFunction(call) if call.func.name() == membership::NAME => match call.args.as_mut_slice() {
             [Expr::Placeholder(list), value] => match value.get_type(schema) {
                 Ok(item) => (list, item),
                 Err(_) => return Transformed::no(expr),

@@ -1,15 +1,12 @@
 //! Files of other machines that are read by their addresses, as stores of objects.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use object_store::http::HttpBuilder;
-use object_store::{ClientOptions, ObjectStore, RetryConfig};
+use object_store::{ObjectStore, RetryConfig};
 
-use crate::s3::{Bucket, S3Location, S3Options};
+use crate::s3::{Bucket, S3Location, S3Options, as_slow_as_read};
 use crate::{Result, StoreError};
-
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Somebody waits for the answer of a web server.
 const MOST_RETRIES: usize = 3;
@@ -22,7 +19,7 @@ const MOST_RETRIES: usize = 3;
 pub async fn remote_store(address: &str, options: &S3Options) -> Result<Option<(String, Arc<dyn ObjectStore>)>> {
     if address.starts_with("s3://") {
         let bucket = S3Location::parse(address)?.bucket;
-        let store = Bucket::open(&bucket, options).await?.object_store();
+        let store = Bucket::object_store(&bucket, options).await?;
         return Ok(Some((format!("s3://{bucket}"), store)));
     }
     let Some((scheme, rest)) = address.split_once("://").filter(|(scheme, _)| matches!(*scheme, "http" | "https"))
@@ -31,10 +28,7 @@ pub async fn remote_store(address: &str, options: &S3Options) -> Result<Option<(
     };
     let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
     let root = format!("{scheme}://{host}");
-    let client = ClientOptions::new()
-        .with_timeout(options.timeout)
-        .with_connect_timeout(CONNECT_TIMEOUT.min(options.timeout))
-        .with_allow_http(true);
+    let client = as_slow_as_read(options);
     let retry = RetryConfig { max_retries: MOST_RETRIES, retry_timeout: options.retry_for, ..RetryConfig::default() };
     let builder = HttpBuilder::new().with_url(&root).with_client_options(client).with_retry(retry);
     let store = builder.build().map_err(|e| StoreError::Io {

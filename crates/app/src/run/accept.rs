@@ -64,13 +64,17 @@ impl App {
             // While we waited, the other process may have gone on with it.
             let record = self.known_run(run).await?;
             let (record, failures) = self.acceptable(record, request.quarantine).await?;
-            let acceptance = Acceptance {
+            let mut acceptance = Acceptance {
                 by: self.principal(),
                 reason: reason.to_owned(),
                 at: self.system().now(),
-                from: None,
-                ..record.accepted.clone().unwrap_or_default()
+                ..Acceptance::default()
             };
+            if let Some(earlier) = record.accepted.clone() {
+                // Whatever the clock says, this is the last word.
+                acceptance.at = acceptance.at.max(earlier.at);
+                acceptance = Acceptance { from: None, ..acceptance.and(earlier) };
+            }
             let decided = Decided { acceptance, quarantine: request.quarantine };
             self.prepare_accept(record, &failures, decided, Taker::Person, cancel).await
         };
@@ -94,7 +98,7 @@ impl App {
             return Err(AppError::refused(codes::NO_RUN, format!("run {run} is published: nothing of it is held")));
         }
         self.refuse_closed(&record).await?;
-        self.refuse_taken_over(&record, quarantine).await?;
+        self.refuse_taken_over(&record, "accepted", quarantine).await?;
         let failures = self.failures(run).await?;
         let interrupted = record.accepted.as_ref().is_some_and(|accepted| accepted.from.is_none());
         let status = record.status.as_str();
@@ -116,12 +120,12 @@ impl App {
         Ok(failed.flat_map(|s| s.report.failures).filter(|failure| failure.severity == "error").collect())
     }
 
-    /// Refuses a run whose rows a later one has as well: of two that publish them, one would conflict. `quarantine`: rows
-    /// are to be set aside; what is hinted at does the same.
-    async fn refuse_taken_over(&self, record: &RunRecord, quarantine: bool) -> Result<(), AppError> {
+    /// Refuses `what` of a run whose rows a later one has as well: of two that publish them, one would conflict.
+    /// `quarantine`: rows are to be set aside; what is hinted at does the same.
+    async fn refuse_taken_over(&self, record: &RunRecord, what: &str, quarantine: bool) -> Result<(), AppError> {
         let Some(later) = self.taken_over_by(record).await? else { return Ok(()) };
         let (run, id, status) = (record.id, later.id, later.status.as_str());
-        let message = format!("run {run} is not accepted: run {id} went on from what it had read, and is {status}");
+        let message = format!("run {run} is not {what}: run {id} went on from what it had read, and is {status}");
         let instead = match later.status {
             RunStatus::Held => {
                 let quarantine = if quarantine { " --quarantine" } else { "" };
@@ -140,7 +144,7 @@ impl App {
         taker: Taker,
         cancel: &CancellationToken,
     ) -> Result<Resumed, AppError> {
-        self.refuse_taken_over(&record, true).await?;
+        self.refuse_taken_over(&record, "taken up again", true).await?;
         let failures = self.failures(record.id).await?;
         let acceptance = record.accepted.clone().unwrap_or_default();
         self.prepare_accept(record, &failures, Decided { acceptance, quarantine: true }, taker, cancel).await
@@ -155,6 +159,7 @@ impl App {
         cancel: &CancellationToken,
     ) -> Result<Resumed, AppError> {
         let Decided { mut acceptance, quarantine } = decided;
+        let before = record.accepted.clone().map(|earlier| Acceptance { setting_aside: None, ..earlier });
         let loaded = stored::load(self.catalog.state(), &record, &self.options.project).await?;
         let app = self.with_vars(&record);
         let graph = app.graph(&loaded, &CommitId(record.base.clone()), &Self::request_of(&record)).await?;
@@ -176,10 +181,14 @@ impl App {
             let namespace = polder_model::default_namespace(&loaded.project);
             self.set_aside(&record, &graph, failures, &acceptance, &namespace, cancel).await?;
         }
-        if let Some(from) = &from {
-            for (table, rows) in self.gone_since(&record, &graph, from).await? {
-                *acceptance.set_aside.entry(table).or_default() += rows;
-            }
+        let gone = match &from {
+            Some(from) => self.gone_since(&record, &graph, from).await?,
+            None => BTreeMap::new(),
+        };
+        // Where a decision was cut short when all were set aside, there is the rest to do.
+        let none_gone = gone.is_empty() && (record.status == RunStatus::Held || acceptance.set_aside.is_empty());
+        for (table, rows) in gone {
+            *acceptance.set_aside.entry(table).or_default() += rows;
         }
         if !quarantine {
             let checks: BTreeSet<String> = std::mem::take(&mut acceptance.checks)
@@ -187,8 +196,8 @@ impl App {
                 .chain(failures.iter().map(CheckFailure::name))
                 .collect();
             acceptance.checks = checks.into_iter().collect();
-        } else if acceptance.is_empty() {
-            record.accepted = None;
+        } else if none_gone {
+            record.accepted = before.filter(|earlier| !earlier.is_empty());
             self.put_record(&record).await?;
             return Err(nothing_to_set_aside(record.id));
         }

@@ -98,6 +98,16 @@ pub(crate) async fn run_record(state: &Arc<dyn State>, run: RunId) -> Result<Opt
     found.map(|bytes| decode(Space::Runs, &key, &bytes)).transpose()
 }
 
+/// As [`run_record`], for whom one that cannot be read is none: what others do has nothing to do with it.
+pub(crate) async fn readable_run(state: &Arc<dyn State>, run: RunId) -> Result<Option<RunRecord>, AppError> {
+    let found = state.get(Space::Runs, &RunRecord::key(run)).await?;
+    let record = found.map(|bytes| serde_json::from_slice(&bytes));
+    Ok(record.transpose().unwrap_or_else(|error| {
+        tracing::warn!(%run, %error, "the record of a run cannot be read, and is passed over");
+        None
+    }))
+}
+
 /// All records of a space whose keys start with `prefix`. One that cannot be read is left out, and told to the log: the
 /// others have nothing to do with that, and what it was about is as good as never recorded.
 pub(crate) async fn all<T: DeserializeOwned>(

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use polder_base::Timestamp;
-use polder_catalog::{CatalogError, CommitId};
+use polder_catalog::{CatalogError, CommitId, MAIN};
 
 use crate::{App, AppError};
 
@@ -45,17 +45,13 @@ impl App {
     }
 
     /// A run that began, or was gone on with, while the clock was ahead has a branch that would be kept until the clock is
-    /// there again. Of a clock that is behind, the commits which people publish say so: no branch goes too early for it.
+    /// there again. Of a clock that is behind, `main` says so: no branch goes too early for it.
     ///
     /// # Errors
     /// State that cannot be read or written.
     pub(crate) async fn bound_expiries(&self) -> Result<(), AppError> {
         let refs = self.catalog.refs().await?;
-        let mut now = self.system().now();
-        for lasting in refs.iter().filter(|found| found.expires.is_none()) {
-            now = now.max(self.catalog.commit_object(&lasting.commit).await?.at());
-        }
-        let latest = now + BRANCH_KEPT;
+        let latest = self.kept_until(&self.catalog.resolve(MAIN).await?).await?;
         for found in refs.iter().filter(|found| found.expires.is_some_and(|at| at > latest)) {
             match self.catalog.set_expiry(&found.name, Some(latest)).await {
                 // Somebody was faster.

@@ -200,6 +200,7 @@ impl App {
             superseded: Vec::new(),
             accepted: None,
             same_as: None,
+            cancelled_by: None,
             pipeline: None,
             due: None,
         }
@@ -371,7 +372,9 @@ impl Conductor {
                 Err(taken_over(self.record.id))
             }
             Ok((steps, ending)) => {
-                let words = match requests.cancelled_by() {
+                let by = requests.cancelled_by();
+                self.record.cancelled_by = by.clone().filter(|_| ending.status == RunStatus::Cancelled);
+                let words = match by {
                     Some(by) => Some(format!("cancelled by {by}")),
                     None if ending.status == RunStatus::Cancelled => self.told_by_scheduler().await,
                     None => None,

@@ -150,7 +150,10 @@ impl Conductor {
 
     async fn prepare(&self, hold: &BTreeSet<EntryKey>) -> Result<Prepared, CatalogError> {
         let Conductor { app, record, .. } = self;
-        let acceptance = record.accepted.as_ref();
+        let is_held =
+            |table: &String| hold.iter().any(|key| matches!(key, EntryKey::Relation(t) if t.to_string() == *table));
+        // One that is about nothing but tables of another run, all of which are held back, is none of this commit's.
+        let acceptance = record.accepted.as_ref().filter(|a| a.from.is_none() || !a.set_aside.keys().all(is_held));
         let principal = acceptance.map_or(&record.principal, |accepted| &accepted.by).clone();
         let accepted = acceptance.map(|a| Accepted { reason: a.reason.clone(), checks: a.checks.clone() });
         let proposal = Proposal {

@@ -145,6 +145,7 @@ impl App {
     }
 
     async fn prepare_resume(&self, mut record: RunRecord, taker: Taker) -> Result<Resumed, AppError> {
+        self.forget_what_was_not_taken(&mut record).await?;
         let interrupted = matches!(record.status, RunStatus::Running | RunStatus::Cancelled);
         let (loaded, earlier) = match interrupted {
             true => (stored::load(self.catalog.state(), &record, &self.options.project).await?, Earlier::Everything),
@@ -160,6 +161,16 @@ impl App {
         record.files = stored::store(self.catalog.state(), &loaded.project).await?;
         self.take_up(&mut record, taker).await?;
         Ok(Resumed { loaded, record, graph, earlier })
+    }
+
+    /// A decision that comes with the tables of another run is kept before they are taken over. Where the process ended
+    /// between the two, there is nothing that it is about: all is read once more.
+    async fn forget_what_was_not_taken(&self, record: &mut RunRecord) -> Result<(), AppError> {
+        let came_along = record.accepted.as_ref().is_some_and(|accepted| accepted.from.is_some());
+        if came_along && record.took_over.is_empty() && self.catalog.resolve(&record.branch).await?.0 == record.base {
+            record.accepted = None;
+        }
+        Ok(())
     }
 
     /// Records that a run goes on. Its branch is kept from now on as long as one that is made now: it may be past its day.

@@ -15,7 +15,7 @@ use polder_project::{Source, Stream};
 use polder_run::{Acceptance, Graph, Retold, RunKind, RunRecord, RunStatus, Step, StepKey, StepKind, TakenOver};
 use polder_store::{Batch, Outcome, Space};
 
-use super::journal::{encode, run_record, steps_of};
+use super::journal::{encode, readable_run, run_record, steps_of};
 use super::stored;
 use crate::blueprint::Work;
 use crate::{App, AppError};
@@ -197,7 +197,7 @@ impl App {
         let mut seen = open.clone();
         let mut newest: Option<RunRecord> = None;
         while let Some(run) = open.pop() {
-            let Some(later) = run_record(self.catalog.state(), run).await? else { continue };
+            let Some(later) = readable_run(self.catalog.state(), run).await? else { continue };
             let more: Vec<RunId> = later.superseded.iter().copied().filter(|next| !seen.contains(next)).collect();
             seen.extend(&more);
             open.extend(more);
@@ -238,7 +238,7 @@ impl App {
         let mut open = record.superseded.clone();
         let mut seen = open.clone();
         while let Some(run) = open.pop() {
-            let Some(later) = run_record(self.catalog.state(), run).await? else { continue };
+            let Some(later) = readable_run(self.catalog.state(), run).await? else { continue };
             let published = |taken: &TakenOver| !later.held.iter().any(|held| held.table == taken.table);
             if later.status == RunStatus::Published
                 || !later.parts.is_empty()

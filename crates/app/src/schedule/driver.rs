@@ -184,15 +184,18 @@ impl<G: Ground> Driver<G> {
         let ended = match self.ground.look(run).await? {
             Found::Executed => return Ok(()),
             Found::Interrupted if !active.timed_out => None,
-            Found::Interrupted => {
-                Some(Ending { run: Some(run), status: SlotStatus::Cancelled, reason: None, may_pass: false })
-            }
+            Found::Interrupted => Some(Ending {
+                run: Some(run),
+                status: SlotStatus::Cancelled,
+                reason: None,
+                may_pass: false,
+                asked: false,
+            }),
             Found::Ended(ending) => Some(ending),
         };
         let mut is_stopped = false;
         if let Some(ending) = ended {
-            is_stopped =
-                ending.status == SlotStatus::Cancelled && (active.interrupted || active.left) && !active.timed_out;
+            is_stopped = is_of_server(&ending) && is_left(active);
             let is_tried_again = ending.may_pass && active.begun < active.attempt;
             if !is_stopped && !is_tried_again {
                 return self.settle(pipeline, Try::of(active), ending).await;
@@ -296,16 +299,21 @@ impl<G: Ground> Driver<G> {
         let run = ending.run.or_else(|| active.filter(|active| Try::of(active) == done.slot)?.run);
         let Some(run) = run else { return self.settle(&local.pipeline, done.slot, ending.clone()).await };
         match self.ground.look(run).await? {
+            // It was not taken up again since.
+            Found::Ended(kept) if is_of_server(&kept) && active.is_some_and(is_left) => self.wait(done, ending).await,
             Found::Ended(kept) => {
                 let reason = kept.reason.or_else(|| ending.reason.clone());
                 self.settle(&local.pipeline, done.slot, Ending { reason, ..kept }).await
             }
             Found::Executed => Ok(()),
-            Found::Interrupted => {
-                let (now, reason) = (self.ground.system().now(), ending.reason.clone().unwrap_or_default());
-                self.update(&done.pipeline, done.slot, |record, _| plan::busy(record, reason.clone(), now)).await
-            }
+            Found::Interrupted => self.wait(done, ending).await,
         }
+    }
+
+    /// Goes on with a run in a while, on which nobody works.
+    async fn wait(&self, done: &Done, ending: &Ending) -> Result<(), AppError> {
+        let (now, reason) = (self.ground.system().now(), ending.reason.clone().unwrap_or_default());
+        self.update(&done.pipeline, done.slot, |record, _| plan::busy(record, reason.clone(), now)).await
     }
 
     /// Records how an execution of a slot ended.
@@ -446,7 +454,7 @@ impl<G: Ground> Driver<G> {
             while let Some(joined) = self.tasks.join_next().await {
                 let Ok(done) = joined else { continue };
                 let timed_out = self.running.get(&done.pipeline).is_some_and(|local| local.timed_out);
-                let is_ours = matches!(&done.came, Came::Ended(ending) if ending.status == SlotStatus::Cancelled);
+                let is_ours = matches!(&done.came, Came::Ended(ending) if is_of_server(ending));
                 if !is_ours || timed_out {
                     self.ended.push_back(done);
                 }
@@ -455,6 +463,16 @@ impl<G: Ground> Driver<G> {
         let _ = tokio::time::timeout(GRACE, end).await;
         self.settle_ended().await;
     }
+}
+
+/// Whether a server that stopped left the run behind, for the next one to go on with.
+fn is_left(active: &ActiveSlot) -> bool {
+    (active.interrupted || active.left) && !active.timed_out
+}
+
+/// Whether no person ended it: a server that stops does.
+fn is_of_server(ending: &Ending) -> bool {
+    ending.status == SlotStatus::Cancelled && !ending.asked
 }
 
 fn mark(record: &PipelineRecord, change: impl Fn(&mut ActiveSlot)) -> Option<PipelineRecord> {
@@ -471,7 +489,7 @@ fn timed_out(pipeline: &Pipeline, ending: &Ending) -> Ending {
 
 fn defect(panic: &(dyn std::any::Any + Send)) -> Ending {
     let reason = Some(format!("this is a defect of Polder: {}", panicked(panic)));
-    Ending { run: None, status: SlotStatus::Failed, reason, may_pass: false }
+    Ending { run: None, status: SlotStatus::Failed, reason, may_pass: false, asked: false }
 }
 
 fn panicked(panic: &(dyn std::any::Any + Send)) -> String {

@@ -152,7 +152,13 @@ impl Ground for OfApp {
         }
         let Some(record) = run_record(state, run).await? else {
             let reason = Some(format!("the record of run {run} is gone"));
-            return Ok(Found::Ended(Ending { run: Some(run), status: SlotStatus::Failed, reason, may_pass: false }));
+            return Ok(Found::Ended(Ending {
+                run: Some(run),
+                status: SlotStatus::Failed,
+                reason,
+                may_pass: false,
+                asked: false,
+            }));
         };
         Ok(match record.status {
             RunStatus::Running => Found::Interrupted,
@@ -179,7 +185,13 @@ async fn instead(app: &App, run: RunId) -> Option<Came> {
     Some(match covers {
         true => {
             let reason = Some(reason);
-            Came::Ended(Ending { run: Some(later), status: SlotStatus::Published, reason, may_pass: false })
+            Came::Ended(Ending {
+                run: Some(later),
+                status: SlotStatus::Published,
+                reason,
+                may_pass: false,
+                asked: false,
+            })
         }
         false => Came::Superseded(format!("{reason}, and did not do all that it was to do")),
     })
@@ -202,9 +214,13 @@ fn came(run: Option<RunId>, result: Result<&RunSummary, &AppError>) -> Came {
     match error {
         AppError::Refused(diagnostic) if diagnostic.code == codes::CLAIMED => Came::Busy(diagnostic.message.clone()),
         AppError::Refused(diagnostic) if [codes::SLOT_TAKEN, codes::RUNNING].contains(&diagnostic.code) => Came::Taken,
-        AppError::Cancelled => Came::Ended(Ending { run, status: SlotStatus::Cancelled, reason, may_pass: false }),
-        AppError::Environment(_) => Came::Failed(Ending { run, status: SlotStatus::Failed, reason, may_pass: true }),
-        _ => Came::Failed(Ending { run, status: SlotStatus::Failed, reason, may_pass: false }),
+        AppError::Cancelled => {
+            Came::Ended(Ending { run, status: SlotStatus::Cancelled, reason, may_pass: false, asked: false })
+        }
+        AppError::Environment(_) => {
+            Came::Failed(Ending { run, status: SlotStatus::Failed, reason, may_pass: true, asked: false })
+        }
+        _ => Came::Failed(Ending { run, status: SlotStatus::Failed, reason, may_pass: false, asked: false }),
     }
 }
 
@@ -220,5 +236,11 @@ fn ending(record: &RunRecord, steps: &[StepRecord]) -> Ending {
     // No step failed, and nobody else changed what it wrote: something outside of the steps stopped it.
     let outside = matches!(worst, None | Some(FailureKind::Environment)) && !record.stale;
     let may_pass = status == SlotStatus::Failed && outside;
-    Ending { run: Some(record.id), status, reason: record.reason.clone(), may_pass }
+    Ending {
+        run: Some(record.id),
+        status,
+        reason: record.reason.clone(),
+        may_pass,
+        asked: record.cancelled_by.is_some(),
+    }
 }

@@ -42,6 +42,8 @@ pub(super) struct Ending {
     pub(super) reason: Option<String>,
     /// The environment made it fail: another try may succeed.
     pub(super) may_pass: bool,
+    /// A person asked for this end, so that no server goes on.
+    pub(super) asked: bool,
 }
 
 /// The next thing that a pipeline needs. `record`: as it is kept; none: the pipeline is new.

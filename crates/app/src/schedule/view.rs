@@ -70,4 +70,15 @@ impl App {
         rows.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(rows)
     }
+
+    /// How many pipelines have not come to a good end since they last failed, were held, or timed out.
+    ///
+    /// # Errors
+    /// The state.
+    pub(crate) async fn failing_pipelines(&self) -> Result<usize, AppError> {
+        let records = read_all(self.catalog.state()).await?.whole;
+        let declared = self.loaded.project.pipelines.iter().filter(|pipeline| !pipeline.paused);
+        let fails = |record: &&PipelineRecord| record.failing_since.is_some();
+        Ok(declared.filter_map(|pipeline| records.get(&pipeline.name)).filter(fails).count())
+    }
 }

@@ -7,7 +7,7 @@ use tokio::runtime::Handle;
 use tokio::time::timeout;
 
 use super::Server;
-use crate::{App, Shown};
+use crate::{App, AppError, Shown};
 
 /// A state store that has not answered by then is as good as gone.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -24,6 +24,8 @@ pub struct Health {
     pub files_wrong: bool,
     /// Something keeps pipelines from going on: a damaged record, a state store that cannot be written.
     pub pipelines_stuck: bool,
+    /// Pipelines that have not come to a good end since they last failed, were held, or timed out.
+    pub pipelines_failing: usize,
     /// The threads of statements are all taken, by work that does not give way.
     pub statements_late: bool,
     pub uptime_seconds: u64,
@@ -48,17 +50,27 @@ impl Server {
         let app = self.app();
         let (main, statements_late) = tokio::join!(main(&app), are_taken(app.options.workers.as_ref(), TURN));
         let main = main?;
+        let pipelines_failing = failing(&app).await?;
+        self.metrics().pipelines_failing(pipelines_failing);
         self.metrics().main_shown(&main);
         let uptime_seconds = app.system().now().since(self.started).as_secs();
         let pipelines_stuck = !self.stuck.lock().is_empty();
         let files_wrong = self.problems().is_some();
-        Ok(Health { main, files_wrong, pipelines_stuck, statements_late, uptime_seconds })
+        Ok(Health { main, files_wrong, pipelines_stuck, pipelines_failing, statements_late, uptime_seconds })
     }
 }
 
 async fn main(app: &App) -> Result<Shown, Ailment> {
-    match timeout(PATIENCE, app.shown(MAIN)).await {
-        Ok(shown) => shown.map_err(|_| Ailment::StateStore),
+    in_time(app.shown(MAIN)).await
+}
+
+async fn failing(app: &App) -> Result<usize, Ailment> {
+    in_time(app.failing_pipelines()).await
+}
+
+async fn in_time<T>(answer: impl Future<Output = Result<T, AppError>>) -> Result<T, Ailment> {
+    match timeout(PATIENCE, answer).await {
+        Ok(answer) => answer.map_err(|_| Ailment::StateStore),
         Err(_) => Err(Ailment::StateStoreLate),
     }
 }

@@ -56,6 +56,7 @@ pub struct Metrics {
     connections: Family<OfDoor, Gauge>,
     main_shown: Gauge<f64, AtomicU64>,
     files_wrong: Gauge<i64, AtomicI64>,
+    pipelines_failing: Gauge<i64, AtomicI64>,
     healthy: Gauge<i64, AtomicI64>,
 }
 
@@ -76,6 +77,7 @@ impl Metrics {
             connections: Family::default(),
             main_shown: Gauge::default(),
             files_wrong: Gauge::default(),
+            pipelines_failing: Gauge::default(),
             healthy: Gauge::default(),
             registry,
         };
@@ -92,6 +94,8 @@ impl Metrics {
         let help = "When `main` last changed, in seconds since 1970";
         registry.register_with_unit("main_changed_timestamp", help, Unit::Seconds, self.main_shown.clone());
         registry.register("files_wrong", "1 while the project's files have mistakes", self.files_wrong.clone());
+        let help = "Pipelines that have not come to a good end since they last failed or were held";
+        registry.register("pipelines_failing", help, self.pipelines_failing.clone());
         registry.register("healthy", "1 while the state store answers", self.healthy.clone());
         self
     }
@@ -115,6 +119,10 @@ impl Metrics {
 
     pub(super) fn files_wrong(&self, wrong: bool) {
         self.files_wrong.set(i64::from(wrong));
+    }
+
+    pub(super) fn pipelines_failing(&self, count: usize) {
+        self.pipelines_failing.set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
     pub(super) fn text(&self, healthy: bool) -> String {

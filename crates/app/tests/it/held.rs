@@ -1,28 +1,27 @@
 //! Held runs: what is published of them, what the next run takes over, and what somebody decides.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use polder_app::{AcceptRequest, App, AppError, OpenOptions, RunRequest, RunSummary};
-use polder_base::{Publish, RunId, Timestamp};
+use polder_base::{Publish, RunId};
 use polder_run::{RunStatus, Silent, StepStatus};
 use polder_store::{Batch, Space};
-use polder_system::{RealSystem, SimulatedSystem, System};
+use polder_system::{RealSystem, SimulatedSystem, System as _};
 use tokio_util::sync::CancellationToken;
 
 use crate::resume::killed;
 use crate::support::{ORDERS_SOURCE, Project, finished, orders, row, rows, started, status_of, told};
 
 const CUSTOMERS: (&str, &str) = ("sources/customers.yaml", "files: data/customers/*.csv\n");
-const NO_NEGATIVES: &str = "table: bronze.orders\nchecks:\n  - range: { column: amount, min: 0 }\n";
+pub const NO_NEGATIVES: &str = "table: bronze.orders\nchecks:\n  - range: { column: amount, min: 0 }\n";
 
-fn healthy() -> RunRequest {
+pub fn healthy() -> RunRequest {
     RunRequest { publish: Some(Publish::Healthy), ..RunRequest::default() }
 }
 
 /// Orders and customers, models of each and of both, and one behind a view.
-fn shop() -> Project {
+pub fn shop() -> Project {
     let project = Project::new(&[
         ORDERS_SOURCE,
         CUSTOMERS,
@@ -41,21 +40,21 @@ fn shop() -> Project {
 }
 
 /// One good order more, one that no check lets through, and a customer.
-fn bad_day(project: &Project) {
+pub fn bad_day(project: &Project) {
     project.write("data/orders/b.csv", "order_id,customer,amount\n4,c1,5.00\n5,c2,-7.00\n");
     project.write("data/customers/b.csv", "customer,name\nc2,Two\n");
 }
 
-async fn resume(project: &Project, run: u64) -> Result<RunSummary, AppError> {
+pub async fn resume(project: &Project, run: u64) -> Result<RunSummary, AppError> {
     project.open().await.resume(Some(RunId(run)), Arc::new(Silent), &CancellationToken::new()).await
 }
 
-async fn try_accept(app: &App, run: u64, reason: Option<&str>, quarantine: bool) -> Result<RunSummary, AppError> {
+pub async fn try_accept(app: &App, run: u64, reason: Option<&str>, quarantine: bool) -> Result<RunSummary, AppError> {
     let request = AcceptRequest { reason: reason.map(str::to_owned), quarantine };
     app.accept(RunId(run), &request, Arc::new(Silent), &CancellationToken::new()).await
 }
 
-async fn accept(app: &App, run: u64, reason: &str, quarantine: bool) -> RunSummary {
+pub async fn accept(app: &App, run: u64, reason: &str, quarantine: bool) -> RunSummary {
     match try_accept(app, run, Some(reason), quarantine).await {
         Ok(summary) => summary,
         Err(error) => panic!("{}", told(&error)),
@@ -66,7 +65,7 @@ fn held(summary: &RunSummary) -> Vec<(&str, &str)> {
     summary.record.held.iter().map(|h| (h.table.as_str(), h.why.as_str())).collect()
 }
 
-const COUNTS: &str = "select (select count(*) from bronze.orders) as o, (select n from gold.behind) as b, \
+pub const COUNTS: &str = "select (select count(*) from bronze.orders) as o, (select n from gold.behind) as b, \
                       (select count(*) from bronze.customers) as c, (select n from gold.people) as p, \
                       (select o from gold.both) as x";
 
@@ -567,140 +566,15 @@ async fn the_record_of_a_run_that_cannot_be_read_keeps_nobody_from_running() {
     let open: Vec<u64> = app.status().await.unwrap().open.iter().map(|open| open.record.id.0).collect();
     assert_eq!(open, [3]);
     assert_eq!(rows(&app, "main", "select run from system.runs order by run").await, ["2", "3"]);
-}
-
-/// Rows were set aside, and another check holds the run: whoever publishes what is left publishes that decision too.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_run_that_takes_over_what_rows_were_set_aside_of_has_the_reason() {
-    let project = shop();
-    project.write("checks/orders.yaml", &format!("{NO_NEGATIVES}  - row_count: {{ max: 3 }}\n"));
-    project.publish().await;
-    bad_day(&project);
-    assert_eq!(project.run().await.record.status, RunStatus::Held);
-    let options = OpenOptions { principal: Some("grace".to_owned()), ..OpenOptions::new(project.path()) };
-    let accepted = accept(&App::open(&options).await.unwrap(), 2, "one is wrong", true).await;
-    assert_eq!(accepted.record.status, RunStatus::Held, "{accepted:#?}");
-    project.write("models/gold/people.sql", "select no_such_column as n from bronze.customers\n");
-    project.write("checks/orders.yaml", NO_NEGATIVES);
-    let third = project.run().await;
-    assert_eq!(third.record.status, RunStatus::Failed, "{third:#?}");
-    let app = project.open().await;
-    let error = try_accept(&app, 3, Some("x"), false).await.unwrap_err();
-    assert!(told(&error).contains("run 3 is failed"), "nobody decided about this one: {}", told(&error));
-    project.write("models/gold/people.sql", "select count(*) as n from bronze.customers\n");
-    let fourth = project.publish().await;
-    let from = fourth.record.accepted.as_ref().and_then(|accepted| accepted.from);
-    assert_eq!((from, fourth.record.took_over.len()), (Some(RunId(2)), 2), "{fourth:#?}");
-    let commit = "select principal, run, reason, overruled from system.commits where reason is not null";
-    assert_eq!(rows(&app, "main", commit).await, ["grace|4|one is wrong|NULL"]);
-    assert_eq!(row(&app, "main", COUNTS).await, "4|4|3|3|4");
-    // What comes after that is nobody's decision.
-    project.write("data/orders/c.csv", &orders(6..=6));
-    assert_eq!(project.publish().await.record.accepted, None);
-}
-
-/// A clock that ends the process that reads it for the n-th time: it is never polled again.
-#[derive(Debug)]
-struct Mortal {
-    readings: AtomicUsize,
-    dead: CancellationToken,
-}
-
-#[async_trait::async_trait]
-impl System for Mortal {
-    fn now(&self) -> Timestamp {
-        if self.readings.fetch_sub(1, Ordering::SeqCst) == 1 {
-            self.dead.cancel();
-        }
-        RealSystem.now()
-    }
-
-    fn random(&self) -> u64 {
-        RealSystem.random()
-    }
-
-    async fn sleep(&self, duration: Duration) {
-        RealSystem.sleep(duration).await;
-    }
-}
-
-/// Accepts in a process that dies at its n-th look at the clock. `false`: it came to its end.
-async fn accept_and_die(project: &Project, readings: usize) -> bool {
-    let system = Arc::new(Mortal { readings: AtomicUsize::new(usize::MAX), dead: CancellationToken::new() });
-    let shared: Arc<dyn System> = Arc::<Mortal>::clone(&system);
-    let options = OpenOptions { principal: Some("ada".to_owned()), system: shared, ..OpenOptions::new(project.path()) };
-    let app = App::open(&options).await.unwrap();
-    system.readings.store(readings, Ordering::SeqCst);
-    tokio::select! {
-        biased;
-        () = system.dead.cancelled() => {}
-        accepted = try_accept(&app, 2, Some("ticket 7"), true) => assert!(accepted.is_ok(), "{accepted:?}"),
-    }
-    system.dead.is_cancelled()
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_decision_to_set_rows_aside_is_done_to_its_end_wherever_the_process_dies() {
-    set_aside_and_die(false).await;
-}
-
-/// No run that comes between publishes what is left without the decision, or takes it from who finishes it.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_ordinary_run_after_a_decision_that_was_cut_short_has_it_or_leaves_it_alone() {
-    set_aside_and_die(true).await;
-}
-
-/// `between`: a run like any other comes before somebody goes on with the decision.
-async fn set_aside_and_die(between: bool) {
-    // Every reading of the clock while rows are set aside, and some of those after.
-    for readings in (1..16).chain((16..).step_by(9)) {
-        let project = Project::new(&[
-            ORDERS_SOURCE,
-            ("models/gold/total.sql", "select count(*) as n from bronze.orders\n"),
-            ("checks/orders.yaml", &format!("{NO_NEGATIVES}  - unique: order_id\n")),
-        ]);
-        project.write("data/orders/a.csv", &orders(1..=3));
-        project.publish().await;
-        project.write("data/orders/b.csv", "order_id,customer,amount\n1,c1,4.00\n4,c1,5.00\n5,c2,-7.00\n");
-        assert_eq!(project.run().await.record.status, RunStatus::Held);
-        let died = accept_and_die(&project, readings).await;
-        let app = project.open().await;
-        let mut kept = app.runs().await.unwrap().remove(0);
-        if between && kept.status != RunStatus::Published {
-            let ordinary = project.run().await.record;
-            let half_done = kept.accepted.as_ref().is_some_and(|a| a.setting_aside.is_some());
-            assert_eq!(ordinary.took_over.is_empty(), half_done, "{readings}: {ordinary:#?}");
-            if !half_done {
-                kept = ordinary;
-            }
-        }
-        let run = kept.id;
-        if kept.status != RunStatus::Published {
-            // Where nothing was decided yet, a run that is taken up again is held for the same once more.
-            let again = match readings % 2 == 0 && kept.accepted.is_some() {
-                true => resume(&project, run.0).await,
-                false => try_accept(&app, run.0, Some("ticket 7"), true).await,
-            };
-            match again {
-                Ok(summary) => assert_eq!(summary.record.status, RunStatus::Published, "{readings}: {summary:#?}"),
-                Err(error) => panic!("{readings}: {}", told(&error)),
-            }
-        }
-        let run = app.runs().await.unwrap().into_iter().find(|kept| kept.id == run).unwrap();
-        let decided = run.accepted.as_ref();
-        assert_eq!(run.status, RunStatus::Published, "{readings}: {run:#?}");
-        assert_eq!(row(&app, "main", "select count(*), sum(order_id) from bronze.orders").await, "4|10", "{readings}");
-        assert_eq!(row(&app, "main", "select n from gold.total").await, "4", "{readings}");
-        assert_eq!(row(&app, "main", "select count(*) from quarantine.orders").await, "2", "{readings}");
-        assert_eq!(decided.map(|a| a.set_aside.clone()), Some([("bronze.orders".to_owned(), 2)].into()), "{readings}");
-        assert_eq!(decided.and_then(|a| a.setting_aside.clone()), None, "{readings}");
-        let reason = "select reason from system.commits where reason is not null";
-        assert_eq!(rows(&app, "main", reason).await, ["ticket 7"], "{readings}");
-        if !died {
-            assert!(readings > 3, "the process died nowhere");
-            return;
-        }
-    }
+    // One that another was taken over by.
+    let damage = Batch::new().put(Space::Runs, format!("{:020}", 3), b"{ not json".to_vec());
+    app.catalog().state().apply(damage).await.unwrap();
+    let open: Vec<u64> = app.status().await.unwrap().open.iter().map(|open| open.record.id.0).collect();
+    assert_eq!(open, [2]);
+    assert!(app.expiring().await.is_ok());
+    let fourth = project.run().await;
+    assert_eq!((fourth.record.status, fourth.record.took_over.len()), (RunStatus::Held, 2), "{fourth:#?}");
+    assert_eq!(accept(&app, 4, "as it is", false).await.record.status, RunStatus::Published);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -15,4 +15,5 @@ mod publish;
 mod resume;
 mod runs;
 mod s3;
+mod set_aside;
 mod support;

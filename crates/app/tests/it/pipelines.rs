@@ -541,6 +541,28 @@ async fn a_branch_that_others_were_folded_into_is_kept_from_the_last_of_them() {
     server.stop().await;
 }
 
+/// Somebody cancels a run, and the server stops before it could take note of that.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_a_person_cancelled_stays_so_when_the_server_stops() {
+    let project = shop("every: 1h\n");
+    let clock = Clock::at("2026-11-20T05:50:00Z");
+    let gate = Gate::new();
+    let server = Server::start_with(&project, &clock, Arc::clone(&gate) as _).await;
+    clock.set("2026-11-20T06:00:05Z");
+    gate.reached.cancelled().await;
+    server.app.cancel(RunId(1)).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(700)).await;
+    server.stop.cancel();
+    eventually(async || server.records().await[0].active.as_ref()?.interrupted.then_some(())).await;
+    gate.go_on.send(()).unwrap();
+    server.stop().await;
+    let server = Server::start(&project, &clock).await;
+    assert_eq!(server.settled("2026-11-20T06:00:00Z").await, "cancelled");
+    let run = server.runs().await.remove(0);
+    assert_eq!((run.resumed, run.cancelled_by.as_deref()), (0, Some("ada")), "{run:#?}");
+    server.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn who_cancels_a_run_that_a_server_left_is_told_as_such() {
     let project = shop("every: 1h\n");

@@ -50,13 +50,12 @@ impl Context<'_> {
         options: &OpenOptions,
         work: impl AsyncFnOnce(App) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
-        let runtime = runtime()?;
-        let result = runtime.block_on(async {
-            let app = self.open(options).await?;
-            work(app).await
-        });
-        end(runtime);
-        result
+        with_runtime(async || work(self.open(options).await?).await)
+    }
+
+    /// As [`Context::with_app`], for what the project's state knows alone: its warehouse may be away.
+    pub fn with_records<T>(&self, work: impl AsyncFnOnce(App) -> Result<T, Failure>) -> Result<T, Failure> {
+        with_runtime(async || work(self.told(App::open_records(&self.options()).await?)).await)
     }
 
     /// As [`Context::with_app`], for what runs steps: they work on threads of their own.
@@ -74,7 +73,10 @@ impl Context<'_> {
 
     /// Opens the project, and tells when its state was lost.
     pub async fn open(&self, options: &OpenOptions) -> Result<App, Failure> {
-        let app = App::open(options).await?;
+        Ok(self.told(App::open(options).await?))
+    }
+
+    fn told(&self, app: App) -> App {
         if let Some(rebuilt) = app.catalog().rebuilt() {
             let warning = self.terminal.paint_err().style(WARN, "warning:");
             let refs = human::counted(rebuilt.refs.len() as u64, "ref");
@@ -84,8 +86,16 @@ impl Context<'_> {
                 app.home().folder().display()
             ));
         }
-        Ok(app)
+        app
     }
+}
+
+/// Does one thing on a runtime of its own.
+fn with_runtime<T>(work: impl AsyncFnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
+    let runtime = runtime()?;
+    let result = runtime.block_on(work());
+    end(runtime);
+    result
 }
 
 /// What threads get to end by themselves. One that is busy for longer has nobody left to work for.

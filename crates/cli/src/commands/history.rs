@@ -142,6 +142,7 @@ fn standing(run: &RunRecord, open: &[OpenRun]) -> Standing {
     let waits = run.kind == RunKind::Run && run.status != RunStatus::Published;
     match open.iter().find(|open| open.record.id == run.id) {
         Some(open) if is_interrupted(open) => Standing::Interrupted,
+        None if run.same_as.is_some_and(|first| open.iter().any(|open| open.record.id == first)) => Standing::AsItSays,
         None if waits => Standing::Over,
         _ => Standing::AsItSays,
     }
@@ -156,6 +157,7 @@ pub(super) fn run_row(run: &RunRecord, standing: Standing, now: Timestamp) -> Ve
     let status = match (run.kind, standing, run.same_as) {
         (RunKind::Check, Standing::AsItSays, _) => format!("checks {word}"),
         // What is decided about that one decides about this one.
+        (_, Standing::Over, Some(first)) => format!("was held by run {first}"),
         (_, _, Some(first)) => format!("held by run {first}"),
         (_, Standing::Over, _) => format!("was {word}"),
         _ => word.to_owned(),

@@ -12,7 +12,7 @@ use crate::rows::texts;
 use crate::terminal::{self, BOLD, Paint};
 
 pub fn pipelines(cx: Context<'_>, arguments: &Pipelines) -> Result<Exit, Failure> {
-    cx.with_app(&cx.options(), async |app| {
+    cx.with_records(async |app| {
         let rows = app.pipelines().await?;
         match arguments.format {
             Format::Json => print_json(&rows)?,

@@ -41,7 +41,7 @@ pub fn run(cx: Context<'_>, arguments: &Run) -> Result<Exit, Failure> {
                 app.run(&request, sink, &cancel).await?
             }
         };
-        end(cx, &app, &summary, arguments.format).await?;
+        end(cx, &app, &summary, arguments.format).await;
         housekeep(&app, arguments.format).await;
         Ok(Exit::of(summary.exit_code()))
     })
@@ -54,22 +54,23 @@ pub fn accept(cx: Context<'_>, arguments: &Accept) -> Result<Exit, Failure> {
         let cancel = cancelled_by_signal(move |text| report.note(text))?;
         let request = AcceptRequest { reason: arguments.reason.clone(), quarantine: arguments.quarantine };
         let summary = app.accept(RunId(arguments.run), &request, sink, &cancel).await?;
-        end(cx, &app, &summary, arguments.format).await?;
+        end(cx, &app, &summary, arguments.format).await;
         Ok(Exit::of(summary.exit_code()))
     })
 }
 
 /// Tells how a run ended, and which others wait for somebody and will not for long.
-async fn end(cx: Context<'_>, app: &App, summary: &RunSummary, format: Format) -> Result<(), Failure> {
+async fn end(cx: Context<'_>, app: &App, summary: &RunSummary, format: Format) {
     if format != Format::Text {
-        return Ok(());
+        return;
     }
     let (paint, now) = (cx.terminal.paint(), now(app));
     terminal::print(&ending(summary, paint, now));
-    for run in app.expiring().await? {
-        terminal::print(&expiring_text(&run, paint, now));
+    match app.expiring().await {
+        Ok(runs) => runs.iter().for_each(|run| terminal::print(&expiring_text(run, paint, now))),
+        // How this one ended does not depend on others.
+        Err(error) => terminal::note(&format!("which runs expire soon is not known: {error}")),
     }
-    Ok(())
 }
 
 /// A run whose branch is removed soon.
@@ -129,7 +130,9 @@ fn ending(summary: &RunSummary, paint: Paint, now: Timestamp) -> String {
     let mut out = String::from("\n");
     let time = human::elapsed(summary.elapsed_ms);
     if record.status == RunStatus::Published {
-        out += &format!("{}\n{}\n", published(summary, paint, now), paint.style(DIM, &time));
+        out += &format!("{}\n", published(summary, paint, now));
+        out += &set_aside(summary);
+        out += &format!("{}\n", paint.style(DIM, &time));
         return out;
     }
     let (word, style) = match record.status {
@@ -225,6 +228,16 @@ fn published(summary: &RunSummary, paint: Paint, now: Timestamp) -> String {
         (false, None) => format!("{} {shows}", paint.style(GOOD, "nothing new:")),
         (false, Some(_)) => format!("{} run {run} is what {target} shows.", paint.style(GOOD, "published:")),
     }
+}
+
+/// The rows that were set aside so that the run could be published.
+fn set_aside(summary: &RunSummary) -> String {
+    let aside = summary.record.accepted.iter().flat_map(|accepted| &accepted.set_aside);
+    let line = |(table, rows): (&String, &u64)| {
+        let rows = human::counted(*rows, "row");
+        format!("  set aside {rows} of {table}: quarantine.{}\n", table.rsplit('.').next().unwrap_or(table))
+    };
+    aside.map(line).collect()
 }
 
 fn check_ending(summary: &CheckSummary, paint: Paint) -> String {

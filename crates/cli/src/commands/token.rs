@@ -12,7 +12,7 @@ use crate::rows::texts;
 use crate::terminal;
 
 pub fn token(cx: Context<'_>, arguments: &Token) -> Result<Exit, Failure> {
-    cx.with_app(&cx.options(), async |app| {
+    cx.with_records(async |app| {
         match &arguments.name {
             Some(name) if arguments.revoke => {
                 app.revoke_token(name).await?;

@@ -31,7 +31,7 @@ fn is_interrupted(row: &RunRow) -> bool {
 }
 
 pub fn runs(cx: Context<'_>, arguments: &Runs) -> Result<Exit, Failure> {
-    cx.with_app(&cx.options(), async |app| {
+    cx.with_records(async |app| {
         // Who follows knows of more runs than are listed: those that end later are told.
         let mut rows =
             app.run_rows(if arguments.follow { arguments.limit.max(WATCHED) } else { arguments.limit }).await?;
@@ -129,7 +129,7 @@ async fn follow(cx: Context<'_>, app: &App, rows: Vec<RunRow>, format: Format) -
 }
 
 pub fn logs(cx: Context<'_>, arguments: &Logs) -> Result<Exit, Failure> {
-    cx.with_app(&cx.options(), async |app| {
+    cx.with_records(async |app| {
         let run = match arguments.run {
             Some(run) => RunId(run),
             None => app.newest_run().await?.ok_or_else(|| Failure::refused("there are no runs yet"))?,
@@ -183,7 +183,7 @@ fn ending(row: &RunRow, paint: Paint) -> String {
 }
 
 pub fn cancel(cx: Context<'_>, arguments: &Cancel) -> Result<Exit, Failure> {
-    cx.with_app(&cx.options(), async |app| {
+    cx.with_records(async |app| {
         let run = RunId(arguments.run);
         app.cancel(run).await?;
         let waited = tokio::time::timeout(PATIENCE, async {

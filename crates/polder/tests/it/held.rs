@@ -40,7 +40,8 @@ fn a_held_run_says_what_can_be_done() {
     project
         .polder(&["accept", "2", "--quarantine", "--reason", "a test of the till"])
         .ends_with(0)
-        .says("published: run 2 is what main shows.");
+        .says("published: run 2 is what main shows.")
+        .says("  set aside 1 row of bronze.orders: quarantine.orders\n");
     assert_eq!(project.number("select count(*) from quarantine.orders where reason like '%a test of the till%'"), 1);
     assert_eq!(project.number("select count(*) from bronze.orders"), 1);
     assert_eq!(project.number("select count(*) from system.commits where reason = 'a test of the till'"), 1);

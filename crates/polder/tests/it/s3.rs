@@ -463,11 +463,15 @@ fn a_server_goes_on_when_its_bucket_does() {
     for (n, fault) in [(1, BUSY), (2, Fault::Silence(Duration::from_secs(6)))] {
         proxy.fail(move |_| fault.clone());
         project.write(&format!("data/orders/{}.csv", n + 1), &orders(n * 100 + 1..n * 100 + 101));
-        // More than a slot, and what the store is waited for.
-        std::thread::sleep(Duration::from_secs(22));
+        until("the failure", PATIENCE, || up.get("/healthz", "").1.contains("`polder pipelines` says why"));
         assert_eq!(up.get("/healthz", "").0, 200, "the server is there, and answers what needs no bucket");
+        // What the state knows needs no bucket either.
+        project.polder(&["pipelines"]).ends_with(0).says("feed: ").says("the store ");
+        project.polder(&["runs"]).ends_with(0).says("published");
+        project.polder(&["logs", "1"]).ends_with(0).says("bronze.orders");
         proxy.recover();
         until("the rows", PATIENCE, || has(&((n + 1) * 100).to_string()));
+        until("the good end", PATIENCE, || !up.get("/healthz", "").1.contains("pipelines"));
     }
     let (code, log) = up.end();
     assert_eq!(code, 0, "{log}");

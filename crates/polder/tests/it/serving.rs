@@ -402,6 +402,15 @@ fn http_tells_of_runs_whom_no_policy_binds_and_takes_refs_and_digits_as_written(
     let digits = r#"{"sql": "select cast($1 as decimal(38, 9)) as d", "params": [12345678901234567890.123456789]}"#;
     let (_, body) = up.post("/api/sql", json, digits);
     assert!(body.contains("12345678901234567890.123456789"), "{body}");
+    for (asked, told) in [
+        (r#"{"sql": "select cast(1 as decimal(9, 2)) > $1 as d", "params": [1.5e-05]}"#, "\"d\":true"),
+        (r#"{"sql": "select 1 as n", "params": [5]}"#, "the statement has 0 parameters, and 1 values were given"),
+        (r#"{"sql": "select orders from gold.daily where orders = $1"}"#, "a parameter $1, and 0 values were given"),
+        (r#"{"sql": "select orders from gold.daily where orders = $1", "params": ["x"]}"#, "`x` is no "),
+    ] {
+        let (_, body) = up.post("/api/sql", json, asked);
+        assert!(body.contains(told), "{asked}: {body}");
+    }
     assert_eq!(up.end().0, 0);
 }
 

@@ -320,6 +320,14 @@ fn patterns_of_files_go_through_folders() {
     }
     // What one file has decides for all: digits with leading zeros are no number.
     assert_eq!(project.ask("select zip from 'exports/*/orders.csv' order by id")[0]["zip"], "01234");
+    // Each file is looked at, however long the others are.
+    let long: String =
+        std::iter::once("id,zip\n".to_owned()).chain((1..=11_000).map(|n| format!("{n},{n}\n"))).collect();
+    for name in ["a", "b", "c"] {
+        project.write(&format!("long/{name}.csv"), &long);
+    }
+    project.write("long/d.csv", "id,zip\n0,01234\n");
+    assert_eq!(project.ask("select zip from 'long/*.csv' where id = 0")[0]["zip"], "01234");
     let absolute = project.path("exports/*/returns.csv");
     assert_eq!(project.number(&format!("select id from '{}'", absolute.display())), 4);
     for (path, message) in [

@@ -29,7 +29,7 @@ pub(crate) use rule::CheckedNumbers;
 pub(crate) use sum::CheckedSum;
 
 /// What a function gives that is NULL where one of its arguments is, and nowhere else.
-fn strict_field(function: &dyn ScalarUDFImpl, args: &ReturnFieldArgs) -> Result<FieldRef> {
+pub(crate) fn strict_field(function: &dyn ScalarUDFImpl, args: &ReturnFieldArgs) -> Result<FieldRef> {
     let types: Vec<_> = args.arg_fields.iter().map(|field| field.data_type().clone()).collect();
     let nullable = args.arg_fields.iter().any(|field| field.is_nullable());
     Ok(Arc::new(Field::new(function.name(), function.return_type(&types)?, nullable)))

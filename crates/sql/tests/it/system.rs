@@ -40,6 +40,7 @@ fn run(id: u64, status: RunStatus) -> RunRecord {
         took_over: Vec::new(),
         superseded: Vec::new(),
         same_as: None,
+        cancelled_by: None,
         accepted: None,
         pipeline: None,
         due: None,

@@ -33,6 +33,8 @@ const PARTS_AT_ONCE: usize = 16;
 const READ_BYTES: u64 = 8 * 1024 * 1024;
 const READ_AHEAD: usize = 2;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// A request that is read as fast as a query goes over it. There is no limit for silence alone; Ctrl-C is one.
+const LONGEST_READ: Duration = Duration::from_hours(1);
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 /// What a request is tried again at most, within the time that it has for that.
@@ -70,25 +72,28 @@ impl fmt::Debug for Bucket {
 }
 
 impl Bucket {
-    /// The bucket as a store of objects, for those who read it as one.
-    pub(crate) fn object_store(&self) -> Arc<dyn ObjectStore> {
-        Arc::<AmazonS3>::clone(&self.store)
-    }
-
     /// Prepares everything; nothing is asked of the store yet.
     ///
     /// # Errors
     /// Options that do not go together, or a profile that cannot be read.
     pub async fn open(name: &str, options: &S3Options) -> Result<Self> {
+        Self::with_client(name, options, patience(options).with_timeout(options.timeout)).await
+    }
+
+    /// A bucket as a store of objects, for those who read it as one, and as slowly as they like.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub(crate) async fn object_store(name: &str, options: &S3Options) -> Result<Arc<dyn ObjectStore>> {
+        Ok(Self::with_client(name, options, as_slow_as_read(options)).await?.store)
+    }
+
+    async fn with_client(name: &str, options: &S3Options, client: ClientOptions) -> Result<Self> {
         let credentials = Arc::new(Credentials::new(options).await?);
         let region = credentials.region().to_owned();
         let endpoint = options.endpoint.clone().or_else(|| credentials.endpoint());
         // A certificate for `*.host` is none for `a.b.host`.
         let path_style = options.path_style.unwrap_or(endpoint.is_some() || name.contains('.'));
-        let client = ClientOptions::new()
-            .with_timeout(options.timeout)
-            .with_connect_timeout(CONNECT_TIMEOUT.min(options.timeout))
-            .with_allow_http(true);
         let mut builder = AmazonS3Builder::new()
             .with_bucket_name(name)
             .with_region(region)
@@ -239,6 +244,15 @@ fn bucket_object(meta: ObjectMeta) -> BucketObject {
         modified: Timestamp(meta.last_modified.timestamp_micros()),
         etag: meta.e_tag,
     }
+}
+
+fn patience(options: &S3Options) -> ClientOptions {
+    ClientOptions::new().with_connect_timeout(CONNECT_TIMEOUT.min(options.timeout)).with_allow_http(true)
+}
+
+/// Requests whose bytes somebody at the command line reads as they come.
+pub(crate) fn as_slow_as_read(options: &S3Options) -> ClientOptions {
+    patience(options).with_timeout(LONGEST_READ)
 }
 
 fn retries(within: Duration) -> RetryConfig {

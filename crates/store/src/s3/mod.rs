@@ -10,6 +10,7 @@ mod options;
 mod storage;
 mod upload;
 
+pub(crate) use bucket::as_slow_as_read;
 pub use bucket::{Bucket, BucketObject, ByteStream};
 pub use options::{S3Location, S3Options, Secret};
 pub use storage::S3Storage;

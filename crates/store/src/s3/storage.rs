@@ -49,7 +49,7 @@ impl S3Storage {
     /// # Errors
     /// Options that do not go together; a store that cannot be reached, refuses us, or overwrites what it must not.
     pub async fn open(location: S3Location, options: &S3Options) -> Result<Self> {
-        let storage = Self { bucket: Bucket::open(&location.bucket, options).await?, location: Arc::new(location) };
+        let storage = Self::unasked(location, options).await?;
         // Amazon's keeps them.
         if let Some(host) = storage.bucket.host() {
             let plain = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '.' | '-') { c } else { '_' };
@@ -67,6 +67,14 @@ impl S3Storage {
             }
         }
         Ok(storage)
+    }
+
+    /// The warehouse at `s3://bucket/prefix`, of which nothing is asked yet: for who reads, if anything.
+    ///
+    /// # Errors
+    /// Options that do not go together.
+    pub async fn unasked(location: S3Location, options: &S3Options) -> Result<Self> {
+        Ok(Self { bucket: Bucket::open(&location.bucket, options).await?, location: Arc::new(location) })
     }
 
     /// The root as Iceberg's locations begin: `s3://bucket/prefix`.

@@ -246,6 +246,8 @@ impl World {
             let published = last.is_some_and(|last| last.status == SlotStatus::Published);
             let is_so = run.is_some_and(|run| run.status == RunStatus::Published);
             self.must(!published || is_so, || told("told as published, and is not"));
+            let cancelled = last.is_some_and(|last| last.status == SlotStatus::Cancelled);
+            self.must(!cancelled, || told("told as cancelled, and nobody did that"));
         }
     }
 }
@@ -417,7 +419,7 @@ impl Process {
         }
         drop(held);
         self.world.tell(format!("{pipeline}: run {} {status:?}", run.id));
-        Came::Ended(Ending { run: Some(run.id), status, reason: None, may_pass })
+        Came::Ended(Ending { run: Some(run.id), status, reason: None, may_pass, asked: false })
     }
 
     async fn record(&self, run: RunId) -> Result<RunRecord, AppError> {
@@ -426,7 +428,13 @@ impl Process {
 }
 
 fn failed(run: Option<RunId>, error: &AppError) -> Came {
-    Came::Failed(Ending { run, status: SlotStatus::Failed, reason: Some(error.to_string()), may_pass: true })
+    Came::Failed(Ending {
+        run,
+        status: SlotStatus::Failed,
+        reason: Some(error.to_string()),
+        may_pass: true,
+        asked: false,
+    })
 }
 
 #[async_trait::async_trait]
@@ -471,9 +479,13 @@ impl Ground for Process {
     async fn resume(&self, pipeline: &Pipeline, run: RunId, cancel: &CancellationToken) -> Came {
         let Some(held) = self.take(run, &pipeline.name) else { return Came::Taken };
         match self.record(run).await {
-            Ok(run) if run.status == RunStatus::Published => {
-                Came::Ended(Ending { run: Some(run.id), status: SlotStatus::Published, reason: None, may_pass: false })
-            }
+            Ok(run) if run.status == RunStatus::Published => Came::Ended(Ending {
+                run: Some(run.id),
+                status: SlotStatus::Published,
+                reason: None,
+                may_pass: false,
+                asked: false,
+            }),
             Ok(run) if run.status == RunStatus::Held => Came::Taken,
             Ok(ended) => {
                 let run = RunRecord { status: RunStatus::Running, ..ended };
@@ -491,7 +503,7 @@ impl Ground for Process {
             return Ok(Found::Executed);
         }
         let record = self.record(run).await?;
-        let ending = |status| Ending { run: Some(run), status, reason: None, may_pass: false };
+        let ending = |status| Ending { run: Some(run), status, reason: None, may_pass: false, asked: false };
         Ok(match record.status {
             RunStatus::Running => Found::Interrupted,
             RunStatus::Published | RunStatus::Passed => Found::Ended(ending(SlotStatus::Published)),

@@ -72,6 +72,7 @@ with psycopg.connect(ADDRESS, autocommit=True) as connection:
     for binary in (False, True):
         check(connection.cursor(binary=binary).execute("select %b::text[] as l", [texts]).fetchone(), (texts,))
     check(connection.execute("select 'a' = any(%s::text[])", [["a", "b"]]).fetchone(), (True,))
+    check(connection.execute("select timestamp '2026-01-05 09:15:00' = %s", ["2026-01-05 09:15"]).fetchone(), (True,))
     check(connection.execute("select cast(%s as text[])", [["a", None]]).fetchone(), (["a", None],))
     check(connection.execute("select {'a': 1, 'b': [2, 3]}").fetchone()[0], {"a": 1, "b": [2, 3]})
     check(connection.execute("select interval '1 day 2 hours'").fetchone()[0], dt.timedelta(days=1, hours=2))

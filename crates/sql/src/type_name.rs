@@ -1,8 +1,9 @@
 //! Types of columns as the API tells them: as SQL writes them.
 
-use arrow::datatypes::{DataType, Fields};
+use datafusion::arrow::datatypes::{DataType, Fields};
 
-pub(crate) fn sql_type(data_type: &DataType) -> String {
+/// What SQL calls a type.
+pub fn type_name(data_type: &DataType) -> String {
     match data_type {
         DataType::Null => "null".to_owned(),
         DataType::Boolean => "boolean".to_owned(),
@@ -28,19 +29,19 @@ pub(crate) fn sql_type(data_type: &DataType) -> String {
         DataType::Timestamp(_, Some(_)) => "timestamptz".to_owned(),
         DataType::Interval(_) | DataType::Duration(_) => "interval".to_owned(),
         DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
-            format!("list<{}>", sql_type(item.data_type()))
+            format!("list<{}>", type_name(item.data_type()))
         }
         DataType::Struct(fields) => format!("struct<{}>", parts(fields)),
         DataType::Map(entries, _) => match entries.data_type() {
             DataType::Struct(fields) => format!("map<{}>", parts(fields)),
             _ => "map".to_owned(),
         },
-        DataType::Dictionary(_, values) => sql_type(values),
+        DataType::Dictionary(_, values) => type_name(values),
         other => other.to_string(),
     }
 }
 
 fn parts(fields: &Fields) -> String {
-    let parts = fields.iter().map(|field| format!("{}: {}", field.name(), sql_type(field.data_type())));
+    let parts = fields.iter().map(|field| format!("{}: {}", field.name(), type_name(field.data_type())));
     parts.collect::<Vec<_>>().join(", ")
 }
