@@ -182,7 +182,7 @@ impl App {
     }
 
     /// Whether the target has read on since where the run began, and so cannot take over what it read.
-    async fn was_read_on(&self, record: &RunRecord, branch: &RefInfo) -> Result<bool, AppError> {
+    pub(crate) async fn was_read_on(&self, record: &RunRecord, branch: &RefInfo) -> Result<bool, AppError> {
         let Some(target) = self.catalog.find_ref(&record.target).await? else { return Ok(false) };
         if target.commit.0 == record.base {
             return Ok(false);

@@ -22,6 +22,7 @@ use crate::govern::{Governance, check_policies};
 use crate::kept::Kept;
 use crate::membership::Membership;
 use crate::numbers::{CheckedNumbers, CheckedSum, DivisionPlanner, ExactMedian, RoundedAvg, WrittenCasts};
+use crate::refused::Refused;
 use crate::session::Core;
 use crate::{Result, Session, SessionOptions, SqlError, functions, types};
 
@@ -147,6 +148,7 @@ impl Engine {
 /// rest is settled; numbers are checked, and lists looked through as SQL does, after.
 fn analysis() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
     vec![
+        Arc::new(Refused),
         Arc::new(ResolveGroupingFunction::new()),
         Arc::new(ComparedTypes),
         Arc::new(WrittenCasts::new()),

@@ -17,7 +17,7 @@ use datafusion::execution::context::SessionState;
 use datafusion::physical_plan::collect;
 use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 use globset::GlobBuilder;
-use object_store::{ObjectMeta, ObjectStore};
+use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
 use polder_store::remote_store;
 use url::Url;
 
@@ -193,6 +193,7 @@ async fn found_files(state: &SessionState, path: &str, form: Form) -> DfResult<V
         None if is_web(path) && path.contains('?') => {
             plan_err!("what stands behind `?` is not sent: declare it in `sources/*.yaml`")
         }
+        None if is_web(path) => on_the_web(state, path).await,
         None => written(state, path, form).await,
     }
 }
@@ -209,6 +210,16 @@ async fn written(state: &SessionState, path: &str, form: Form) -> DfResult<Vec<(
         Ok(found) => found.into_iter().map(|object| Ok((url_of(&url, &object)?, object))).collect(),
         Err(error) if error.to_string().contains("not found") => Ok(Vec::new()),
         Err(error) => Err(error),
+    }
+}
+
+/// A web server has no folders to look through.
+async fn on_the_web(state: &SessionState, path: &str) -> DfResult<Vec<(ListingTableUrl, ObjectMeta)>> {
+    let url = ListingTableUrl::parse(path)?;
+    match state.runtime_env().object_store(&url)?.head(url.prefix()).await {
+        Ok(object) => Ok(vec![(url, object)]),
+        Err(object_store::Error::NotFound { .. }) => Ok(Vec::new()),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -243,7 +254,8 @@ fn url_of(of: &ListingTableUrl, object: &ObjectMeta) -> DfResult<ListingTableUrl
 
 /// A file of this machine whose name is no pattern, whatever signs are in it.
 fn local(path: &Path) -> DfResult<ListingTableUrl> {
-    let absolute = std::path::absolute(path)?;
+    // An address knows no `..`.
+    let absolute = path.canonicalize()?;
     let url = Url::from_file_path(&absolute).map_err(|()| plan_datafusion_err!("{} is no path", absolute.display()))?;
     ListingTableUrl::try_new(url, None)
 }

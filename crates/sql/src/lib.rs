@@ -23,6 +23,7 @@ mod message;
 mod numbers;
 mod planned;
 mod prepared;
+mod refused;
 mod resolve;
 mod scanned;
 mod seconds;

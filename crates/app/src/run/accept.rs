@@ -52,10 +52,9 @@ impl App {
     ) -> Result<RunSummary, AppError> {
         let reason = request.reason.as_deref().map(str::trim).filter(|reason| !reason.is_empty());
         let Some(reason) = reason else {
-            let aside = if request.quarantine { " --quarantine" } else { "" };
             let message = format!("run {run} is not accepted without a reason: it is kept with the commit");
             let refused = AppError::refused(codes::NO_REASON, message);
-            return Err(refused.hint(format!("polder accept {run}{aside} --reason \"…\"")));
+            return Err(refused.hint(how_to_accept(run, request.quarantine)));
         };
         self.acceptable(self.known_run(run).await?, request.quarantine).await?;
         let lost = CancellationToken::new();
@@ -99,6 +98,7 @@ impl App {
         }
         self.refuse_closed(&record).await?;
         self.refuse_taken_over(&record, "accepted", quarantine).await?;
+        self.refuse_read_on(&record).await?;
         let failures = self.failures(run).await?;
         let interrupted = record.accepted.as_ref().is_some_and(|accepted| accepted.from.is_none());
         let status = record.status.as_str();
@@ -120,6 +120,17 @@ impl App {
         Ok(failed.flat_map(|s| s.report.failures).filter(|failure| failure.severity == "error").collect())
     }
 
+    /// Refuses a run whose sources have been read on for its target since: what it had read is there, or would conflict.
+    async fn refuse_read_on(&self, record: &RunRecord) -> Result<(), AppError> {
+        let Some(branch) = self.catalog.find_ref(&record.branch).await? else { return Ok(()) };
+        if !self.was_read_on(record, &branch).await? {
+            return Ok(());
+        }
+        let (run, target) = (record.id, &record.target);
+        let message = format!("run {run} is not accepted: {target} has read on since from where it began");
+        Err(AppError::refused(codes::NO_RUN, message).hint("polder run"))
+    }
+
     /// Refuses `what` of a run whose rows a later one has as well: of two that publish them, one would conflict.
     /// `quarantine`: rows are to be set aside; what is hinted at does the same.
     async fn refuse_taken_over(&self, record: &RunRecord, what: &str, quarantine: bool) -> Result<(), AppError> {
@@ -127,10 +138,7 @@ impl App {
         let (run, id, status) = (record.id, later.id, later.status.as_str());
         let message = format!("run {run} is not {what}: run {id} went on from what it had read, and is {status}");
         let instead = match later.status {
-            RunStatus::Held => {
-                let quarantine = if quarantine { " --quarantine" } else { "" };
-                format!("polder accept {id} --reason \"…\"{quarantine}")
-            }
+            RunStatus::Held => how_to_accept(id, quarantine),
             RunStatus::Published => "polder run".to_owned(),
             _ => format!("polder run --resume {id}"),
         };
@@ -254,10 +262,15 @@ impl App {
     }
 }
 
+fn how_to_accept(run: RunId, quarantine: bool) -> String {
+    let quarantine = if quarantine { " --quarantine" } else { "" };
+    format!("polder accept {run}{quarantine} --reason \"…\"")
+}
+
 fn nothing_to_set_aside(run: RunId) -> AppError {
     let message = format!("run {run}: no failed check tells rows of a source's table that could be set aside");
     let refused = AppError::refused(codes::REFUSED, message);
-    refused.hint(format!("polder accept {run} --reason \"…\" overrules the checks"))
+    refused.hint(format!("{} overrules the checks", how_to_accept(run, false)))
 }
 
 fn not_set_aside(error: StepError) -> AppError {

@@ -184,13 +184,7 @@ impl<G: Ground> Driver<G> {
         let ended = match self.ground.look(run).await? {
             Found::Executed => return Ok(()),
             Found::Interrupted if !active.timed_out => None,
-            Found::Interrupted => Some(Ending {
-                run: Some(run),
-                status: SlotStatus::Cancelled,
-                reason: None,
-                may_pass: false,
-                asked: false,
-            }),
+            Found::Interrupted => Some(Ending::new(Some(run), SlotStatus::Cancelled, None)),
             Found::Ended(ending) => Some(ending),
         };
         let mut is_stopped = false;
@@ -489,7 +483,7 @@ fn timed_out(pipeline: &Pipeline, ending: &Ending) -> Ending {
 
 fn defect(panic: &(dyn std::any::Any + Send)) -> Ending {
     let reason = Some(format!("this is a defect of Polder: {}", panicked(panic)));
-    Ending { run: None, status: SlotStatus::Failed, reason, may_pass: false, asked: false }
+    Ending::new(None, SlotStatus::Failed, reason)
 }
 
 fn panicked(panic: &(dyn std::any::Any + Send)) -> String {

@@ -152,13 +152,7 @@ impl Ground for OfApp {
         }
         let Some(record) = run_record(state, run).await? else {
             let reason = Some(format!("the record of run {run} is gone"));
-            return Ok(Found::Ended(Ending {
-                run: Some(run),
-                status: SlotStatus::Failed,
-                reason,
-                may_pass: false,
-                asked: false,
-            }));
+            return Ok(Found::Ended(Ending::new(Some(run), SlotStatus::Failed, reason)));
         };
         Ok(match record.status {
             RunStatus::Running => Found::Interrupted,
@@ -185,13 +179,7 @@ async fn instead(app: &App, run: RunId) -> Option<Came> {
     Some(match covers {
         true => {
             let reason = Some(reason);
-            Came::Ended(Ending {
-                run: Some(later),
-                status: SlotStatus::Published,
-                reason,
-                may_pass: false,
-                asked: false,
-            })
+            Came::Ended(Ending::new(Some(later), SlotStatus::Published, reason))
         }
         false => Came::Superseded(format!("{reason}, and did not do all that it was to do")),
     })
@@ -214,13 +202,11 @@ fn came(run: Option<RunId>, result: Result<&RunSummary, &AppError>) -> Came {
     match error {
         AppError::Refused(diagnostic) if diagnostic.code == codes::CLAIMED => Came::Busy(diagnostic.message.clone()),
         AppError::Refused(diagnostic) if [codes::SLOT_TAKEN, codes::RUNNING].contains(&diagnostic.code) => Came::Taken,
-        AppError::Cancelled => {
-            Came::Ended(Ending { run, status: SlotStatus::Cancelled, reason, may_pass: false, asked: false })
-        }
+        AppError::Cancelled => Came::Ended(Ending::new(run, SlotStatus::Cancelled, reason)),
         AppError::Environment(_) => {
-            Came::Failed(Ending { run, status: SlotStatus::Failed, reason, may_pass: true, asked: false })
+            Came::Failed(Ending { may_pass: true, ..Ending::new(run, SlotStatus::Failed, reason) })
         }
-        _ => Came::Failed(Ending { run, status: SlotStatus::Failed, reason, may_pass: false, asked: false }),
+        _ => Came::Failed(Ending::new(run, SlotStatus::Failed, reason)),
     }
 }
 
@@ -237,10 +223,8 @@ fn ending(record: &RunRecord, steps: &[StepRecord]) -> Ending {
     let outside = matches!(worst, None | Some(FailureKind::Environment)) && !record.stale;
     let may_pass = status == SlotStatus::Failed && outside;
     Ending {
-        run: Some(record.id),
-        status,
-        reason: record.reason.clone(),
         may_pass,
         asked: record.cancelled_by.is_some(),
+        ..Ending::new(Some(record.id), status, record.reason.clone())
     }
 }

@@ -46,6 +46,13 @@ pub(super) struct Ending {
     pub(super) asked: bool,
 }
 
+impl Ending {
+    /// An end that stays one, and that nobody asked for.
+    pub(super) fn new(run: Option<RunId>, status: SlotStatus, reason: Option<String>) -> Self {
+        Self { run, status, reason, may_pass: false, asked: false }
+    }
+}
+
 /// The next thing that a pipeline needs. `record`: as it is kept; none: the pipeline is new.
 pub(super) fn next(pipeline: &Pipeline, record: Option<&PipelineRecord>, now: Timestamp) -> Next {
     let record = match record {

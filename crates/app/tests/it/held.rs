@@ -592,7 +592,7 @@ async fn a_run_that_a_later_one_went_on_from_is_not_accepted() {
         "error[R004]: run 2 is not accepted: run 3 went on from what it had read, and is held (polder accept 3 --reason \"…\")"
     );
     let error = told(&try_accept(&app, 2, Some("x"), true).await.unwrap_err());
-    assert!(error.contains("polder accept 3 --reason \"…\" --quarantine"), "no hint to overrule the checks: {error}");
+    assert!(error.contains("polder accept 3 --quarantine --reason \"…\""), "no hint to overrule the checks: {error}");
     assert_eq!(app.runs().await.unwrap()[1].accepted, None);
     // Without the later one's branch, nobody else has what it read.
     app.catalog().delete_ref("run/3").await.unwrap();

@@ -425,8 +425,9 @@ fn a_run_is_followed_and_cancelled_from_elsewhere() {
              generate_series(1, 1000000) b where a.value % 11 <> b.value % 13\n",
         ),
     ]);
-    let run = project.command(&["run"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut run = project.command(&["run"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     until("the run in the list", PATIENCE, || {
+        assert_eq!(run.try_wait().unwrap(), None, "{:?}", project.polder(&["runs"]));
         let listed: serde_json::Value =
             serde_json::from_str(&project.polder(&["runs", "--format", "json"]).ends_with(0).out).unwrap();
         listed[0]["executed"] == true

@@ -11,6 +11,7 @@ use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 use polder_diag::Diagnostic;
 
 use super::text::Text;
+use super::{precedence, quantified};
 use crate::codes;
 use crate::local_time::TIMEZONE;
 
@@ -73,6 +74,10 @@ impl VisitorMut for Meaning {
     }
 
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        if precedence::is_wrong(expr) {
+            precedence::set_right(expr);
+        }
+        quantified::settle(expr);
         if let Expr::AtTimeZone { timestamp, time_zone } = expr {
             let (time, zone) =
                 (std::mem::replace(timestamp.as_mut(), null()), std::mem::replace(time_zone.as_mut(), null()));

@@ -3,6 +3,8 @@
 mod kind;
 mod meaning;
 mod naming;
+mod precedence;
+mod quantified;
 mod references;
 mod relations;
 mod text;

@@ -105,11 +105,18 @@ mod code {
     pub const NOT_A_DATABASE: u32 = 26;
 }
 
+/// The low byte of an extended code is the primary one.
+fn primary_code(e: &sqlx::Error) -> Option<u32> {
+    e.as_database_error().and_then(|e| e.code()).and_then(|c| c.parse::<u32>().ok()).map(|c| c & 0xff)
+}
+
+fn is_busy(e: &sqlx::Error) -> bool {
+    matches!(primary_code(e), Some(code::BUSY | code::LOCKED))
+}
+
 fn sqlite_error(path: &Path, doing: &str, e: &sqlx::Error) -> StoreError {
     let file = path.display().to_string();
-    // The low byte of an extended code is the primary one.
-    let primary = e.as_database_error().and_then(|e| e.code()).and_then(|c| c.parse::<u32>().ok()).map(|c| c & 0xff);
-    match primary {
+    match primary_code(e) {
         Some(code::CORRUPT | code::NOT_A_DATABASE) => damaged(path, &e.to_string()),
         Some(code::FULL) => StoreError::NoSpace { path: file },
         // SQLite does not always say why a file could not grow.

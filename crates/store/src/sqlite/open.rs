@@ -6,11 +6,14 @@ use std::time::Duration;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions, Connection, SqliteConnection, SqlitePool};
 
-use super::{FORMAT, damaged, mount, sqlite_error, statement};
+use super::{FORMAT, damaged, is_busy, mount, sqlite_error, statement};
 use crate::{Result, Space, StoreError};
 
 /// How long to wait for another process that writes.
 pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Between two tries to open a file that another process is just making.
+const PAUSE: Duration = Duration::from_millis(20);
 
 const READERS: u32 = 4;
 
@@ -35,10 +38,24 @@ fn options(path: &Path) -> SqliteConnectOptions {
 pub(super) async fn writer(path: &Path) -> Result<SqliteConnection> {
     refuse_network(path)?;
     let failed = |e| sqlite_error(path, "opening the state", &e);
-    let mut connection = options(path).create_if_missing(true).connect().await.map_err(failed)?;
+    let mut connection = connect(path).await.map_err(failed)?;
     refuse_old_library(path, &mut connection).await?;
     prepare(path, &mut connection).await?;
     Ok(connection)
+}
+
+/// A new file becomes one with a log while nobody else has it open, and SQLite does not wait for that.
+async fn connect(path: &Path) -> sqlx::Result<SqliteConnection> {
+    let mut left = BUSY_TIMEOUT;
+    loop {
+        match options(path).create_if_missing(true).connect().await {
+            Err(error) if is_busy(&error) && !left.is_zero() => {
+                left = left.saturating_sub(PAUSE);
+                tokio::time::sleep(PAUSE).await;
+            }
+            other => return other,
+        }
+    }
 }
 
 pub(super) async fn readers(path: &Path) -> Result<SqlitePool> {

@@ -204,3 +204,15 @@ async fn a_batch_that_fails_half_way_leaves_nothing() {
     assert_eq!(state.get(Space::Refs, "main").await.unwrap(), None);
     assert_eq!(state.apply(Batch::new().put(Space::Refs, "main", "2")).await.unwrap(), Outcome::Applied);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn many_may_open_a_new_file_at_once() {
+    for _ in 0..20 {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.db");
+        let opening: Vec<_> = (0..6).map(|_| tokio::spawn(SqliteState::open(path.clone()))).collect();
+        for opened in opening {
+            opened.await.unwrap().unwrap();
+        }
+    }
+}

@@ -35,7 +35,7 @@ fn begun(record: &mut Option<PipelineRecord>, run: u64) {
 }
 
 fn end(pipeline: &Pipeline, record: &mut Option<PipelineRecord>, status: SlotStatus, may_pass: bool, now: &str) {
-    let ending = Ending { run: None, status, reason: Some("because".to_owned()), may_pass, asked: false };
+    let ending = Ending { may_pass, ..Ending::new(None, status, Some("because".to_owned())) };
     *record = Some(settled(pipeline, record.as_ref().unwrap(), ending, time(now), 0));
 }
 
@@ -152,7 +152,7 @@ fn chance_shortens_a_wait_by_half_at_most() {
     follow(&daily, &mut record, "19T12:00:00");
     follow(&daily, &mut record, "20T00:00:00");
     for chance in [0, 1, 29_999, 30_000, 30_001, u64::MAX] {
-        let ending = Ending { run: None, status: SlotStatus::Failed, reason: None, may_pass: true, asked: false };
+        let ending = Ending { may_pass: true, ..Ending::new(None, SlotStatus::Failed, None) };
         let after = settled(&daily, record.as_ref().unwrap(), ending, time("20T00:00:00"), chance);
         let wait = after.active.unwrap().next_try.unwrap().since(time("20T00:00:00"));
         assert!((30_000..=60_000).contains(&wait.as_millis()), "{wait:?}");
@@ -349,13 +349,7 @@ fn a_pipeline_that_is_due_where_the_clock_leaps_runs_once_each_night() {
                         let due = record.as_ref().unwrap().active.as_ref().unwrap().due;
                         assert!(now.since(due) < Duration::from_secs(60), "{due} at {now}");
                         ran.push(due.to_string());
-                        let ending = Ending {
-                            run: None,
-                            status: SlotStatus::Published,
-                            reason: None,
-                            may_pass: false,
-                            asked: false,
-                        };
+                        let ending = Ending::new(None, SlotStatus::Published, None);
                         record = Some(settled(&nightly, record.as_ref().unwrap(), ending, now, 0));
                     }
                     Next::Look(_) | Next::Nothing => break,

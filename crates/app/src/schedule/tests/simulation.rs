@@ -419,7 +419,7 @@ impl Process {
         }
         drop(held);
         self.world.tell(format!("{pipeline}: run {} {status:?}", run.id));
-        Came::Ended(Ending { run: Some(run.id), status, reason: None, may_pass, asked: false })
+        Came::Ended(Ending { may_pass, ..Ending::new(Some(run.id), status, None) })
     }
 
     async fn record(&self, run: RunId) -> Result<RunRecord, AppError> {
@@ -428,13 +428,7 @@ impl Process {
 }
 
 fn failed(run: Option<RunId>, error: &AppError) -> Came {
-    Came::Failed(Ending {
-        run,
-        status: SlotStatus::Failed,
-        reason: Some(error.to_string()),
-        may_pass: true,
-        asked: false,
-    })
+    Came::Failed(Ending { may_pass: true, ..Ending::new(run, SlotStatus::Failed, Some(error.to_string())) })
 }
 
 #[async_trait::async_trait]
@@ -479,13 +473,9 @@ impl Ground for Process {
     async fn resume(&self, pipeline: &Pipeline, run: RunId, cancel: &CancellationToken) -> Came {
         let Some(held) = self.take(run, &pipeline.name) else { return Came::Taken };
         match self.record(run).await {
-            Ok(run) if run.status == RunStatus::Published => Came::Ended(Ending {
-                run: Some(run.id),
-                status: SlotStatus::Published,
-                reason: None,
-                may_pass: false,
-                asked: false,
-            }),
+            Ok(run) if run.status == RunStatus::Published => {
+                Came::Ended(Ending::new(Some(run.id), SlotStatus::Published, None))
+            }
             Ok(run) if run.status == RunStatus::Held => Came::Taken,
             Ok(ended) => {
                 let run = RunRecord { status: RunStatus::Running, ..ended };
@@ -503,7 +493,7 @@ impl Ground for Process {
             return Ok(Found::Executed);
         }
         let record = self.record(run).await?;
-        let ending = |status| Ending { run: Some(run), status, reason: None, may_pass: false, asked: false };
+        let ending = |status| Ending::new(Some(run), status, None);
         Ok(match record.status {
             RunStatus::Running => Found::Interrupted,
             RunStatus::Published | RunStatus::Passed => Found::Ended(ending(SlotStatus::Published)),
